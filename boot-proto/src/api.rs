@@ -1,0 +1,205 @@
+//! Messages of boot-server's management API, JSON over HTTP.
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `GET /api/v1/machines` | | `[MachineView]` |
+//! | `GET /api/v1/leases` | | `[LeaseView]` |
+//! | `GET /api/v1/boots` | | `[BootView]` |
+//! | `GET /api/v1/images` | | `[ImageView]` |
+//! | `PUT /api/v1/chassis/NAME/inventory` | [`ChassisInventory`] | [`PowerOrders`] |
+//!
+//! Every request carries `Authorization: Bearer TOKEN`. An error is a JSON
+//! [`ApiError`] with a 4xx or 5xx status.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, MacAddr, SlotId};
+use crate::report::PhaseTime;
+use crate::resources::{DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+use crate::time::WallClock;
+
+/// One machine as a chassis manager or BMC shows it. `chassis-agent observe`
+/// prints an array of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObservedMachine {
+    /// Position, such as `c11n1`, or the BMC's own name of the system.
+    pub slot: String,
+    /// MACs of its host NICs, in the order of the NICs.
+    pub macs: Vec<MacAddr>,
+    /// Power state.
+    pub power: ObservedPower,
+    /// SMBIOS system UUID.
+    pub uuid: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// Manufacturer.
+    pub manufacturer: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Its NICs.
+    pub nics: Vec<ObservedNic>,
+}
+
+/// One host NIC as a chassis manager or BMC shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObservedNic {
+    /// Name, such as `NIC 1`.
+    pub name: String,
+    /// MAC.
+    pub mac: Option<MacAddr>,
+    /// Switch module or port it leads to, such as `Switch A`.
+    pub switch: Option<String>,
+}
+
+/// One scan of one chassis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChassisInventory {
+    /// Whether the chassis answered. When it did not, `machines` is empty and
+    /// means nothing.
+    pub reachable: bool,
+    /// Why it did not answer, in words.
+    pub message: String,
+    /// Whether `machines` has MACs and facts, or power states alone.
+    pub complete: bool,
+    /// What it shows.
+    pub machines: Vec<ObservedMachine>,
+}
+
+/// What boot-server wants done to the machines of a chassis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PowerOrders {
+    /// Wanted power of each machine that has a wish.
+    pub orders: Vec<PowerOrder>,
+}
+
+/// The power wanted of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerOrder {
+    /// Machine's name.
+    pub machine: String,
+    /// Position in the chassis.
+    pub slot: SlotId,
+    /// Wanted power.
+    pub power: DesiredPower,
+    /// Whether it is to boot from the network when it is powered on.
+    pub network_boot: bool,
+}
+
+/// A machine, declared or found, with what is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MachineView {
+    /// Name.
+    pub name: String,
+    /// Host name and node name.
+    pub hostname: String,
+    /// Whether a manifest declares it, or it was only found.
+    pub declared: bool,
+    /// Pool it belongs to.
+    pub pool: Option<String>,
+    /// What is wanted of it.
+    pub spec: MachineSpec,
+    /// What is known of it.
+    pub status: MachineStatus,
+}
+
+/// A DHCP lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseView {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// MAC it was given to.
+    pub mac: MacAddr,
+    /// Machine it belongs to, where known.
+    pub machine: Option<String>,
+    /// Subnet.
+    pub subnet: String,
+    /// `reserved`, `dynamic` or `declined`.
+    pub kind: String,
+    /// When it ends; `None` for a lease without end.
+    pub expires: Option<WallClock>,
+}
+
+/// One boot of one machine, from its first packet on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BootView {
+    /// Rising number, unique in this store.
+    pub id: u64,
+    /// Machine, where known.
+    pub machine: Option<String>,
+    /// MAC of the booting NIC.
+    pub mac: Option<MacAddr>,
+    /// Address it got.
+    pub address: Option<Ipv4Addr>,
+    /// `bios`, `uefi` or `http`, where known.
+    pub firmware: Option<String>,
+    /// Image it was given.
+    pub image: Option<Digest>,
+    /// When its first packet came.
+    pub started: WallClock,
+    /// When it last moved.
+    pub updated: WallClock,
+    /// The step it is at: `dhcp`, `loader`, `script`, `kernel`, `initramfs`, or
+    /// one of the node's phases.
+    pub phase: String,
+    /// Percent of that step, where known.
+    pub percent: Option<u8>,
+    /// `running`, `ready` or `failed`.
+    pub outcome: String,
+    /// What went wrong last, in words.
+    pub reason: Option<String>,
+    /// The last lines of the node's log, where a phase failed.
+    pub log: Option<String>,
+    /// Every step in order.
+    pub steps: Vec<BootStep>,
+    /// The node's own phases with their times.
+    pub phases: Vec<PhaseTime>,
+}
+
+/// One step of a boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BootStep {
+    /// When.
+    pub at: WallClock,
+    /// Which step, in the words of [`BootView::phase`].
+    pub step: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageView {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Name in its manifest.
+    pub name: String,
+    /// `uname -r` of its kernel.
+    pub kernel_release: String,
+    /// Bytes of kernel, initramfs and squashfs together.
+    pub size: u64,
+    /// Size of the squashfs in bytes.
+    pub root_size: u64,
+    /// When it was added.
+    pub added: WallClock,
+    /// Pools that name it.
+    pub pools: Vec<String>,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What went wrong and what to do, for people.
+    pub error: String,
+}

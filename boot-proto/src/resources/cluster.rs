@@ -1,0 +1,30 @@
+//! `Cluster`: a Kubernetes cluster to join.
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Span;
+
+/// A Kubernetes cluster and where the credentials to mint its tokens are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterSpec {
+    /// `host:port` of the API server, as nodes reach it.
+    pub endpoint: String,
+    /// `sha256:…` of the cluster CA's public key (kubeadm's
+    /// `discovery-token-ca-cert-hash`); several while a CA is replaced.
+    pub ca_cert_hashes: Vec<String>,
+    /// Kubeconfig file of an account that may create and delete bootstrap
+    /// tokens and patch nodes. A relative path starts at the manifest folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig_file: Option<String>,
+    /// Name of a Kubernetes Secret with such a kubeconfig under `kubeconfig`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig_secret: Option<String>,
+    /// How long a join token lives.
+    #[serde(default = "token_lifetime")]
+    pub token_lifetime: Span,
+}
+
+const fn token_lifetime() -> Span {
+    Span(600)
+}

@@ -1,0 +1,123 @@
+//! `Machine`: one physical server.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::profile::Taint;
+use crate::ids::{Digest, MacAddr, SlotId};
+use crate::report::MachineFacts;
+use crate::time::WallClock;
+
+/// What is wanted of a machine. Every field may be left out: a machine that a
+/// chassis manager shows, or that boots, is a Machine without being declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct MachineSpec {
+    /// Chassis it sits in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chassis: Option<String>,
+    /// Position in that chassis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotId>,
+    /// MACs of its NICs; any of them may boot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<MacAddr>,
+    /// SMBIOS system UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Pool it belongs to, whatever the pools' own selections say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Host name and node name, where it is not the Machine's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Reserved IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Desired power; without it the pool's, and without that nothing is ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<DesiredPower>,
+    /// Profiles after the pool's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Node labels after the pool's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Node taints in addition to the pool's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+}
+
+/// Power an operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DesiredPower {
+    /// Running.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Power as the chassis manager or BMC shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObservedPower {
+    /// Running, or on its way there.
+    On,
+    /// Off.
+    Off,
+    /// Not told, or the device did not answer.
+    #[default]
+    Unknown,
+}
+
+impl std::fmt::Display for ObservedPower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::On => "On",
+            Self::Off => "Off",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// What is known of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MachineStatus {
+    /// Power at the last look.
+    pub power: ObservedPower,
+    /// When the chassis manager or BMC was last asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<WallClock>,
+    /// What the machine, or its manager, said of it.
+    pub facts: MachineFacts,
+    /// Address of its latest lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Phase of its latest boot, such as `image` or `ready`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Image of its latest boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// What is wrong, in words, and since when.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition by Kubernetes' conventions (API conventions, "typical status
+/// properties").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about, such as `Reachable`.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word for programs.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Since when the status is what it is.
+    pub last_transition_time: WallClock,
+}

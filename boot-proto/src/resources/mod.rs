@@ -1,0 +1,162 @@
+//! The resources of `moonfarm.dev/v1alpha1`: what an operator declares and what
+//! Moonfarm learns. One file a kind.
+
+mod chassis;
+mod cluster;
+mod image;
+mod machine;
+mod node_pool;
+mod profile;
+mod subnet;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
+pub use cluster::ClusterSpec;
+pub use image::ImageSpec;
+pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+pub use node_pool::{MachineSelector, NodePoolSpec};
+pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
+pub use subnet::{AddressRange, DhcpMode, SubnetSpec};
+
+/// The `apiVersion` of every resource.
+pub const API_VERSION: &str = "moonfarm.dev/v1alpha1";
+
+/// `metadata` of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Metadata {
+    /// Name, unique within its kind.
+    pub name: String,
+    /// Namespace; kept so that one manifest serves both stores, not used by the
+    /// embedded one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Labels of the resource, which selectors match.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, for people and tools.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A resource: what is wanted of a thing of one kind, under its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Object<S> {
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: S,
+}
+
+impl<S> Object<S> {
+    /// The resource's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+}
+
+/// The seven kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A chassis manager or BMC.
+    Chassis,
+    /// A physical server.
+    Machine,
+    /// A set of machines that become the same kind of node.
+    NodePool,
+    /// A named fragment of node configuration.
+    Profile,
+    /// A Kubernetes cluster to join.
+    Cluster,
+    /// A network that boot-server serves.
+    Subnet,
+    /// A bootable image.
+    Image,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
+        Self::Chassis,
+        Self::Machine,
+        Self::NodePool,
+        Self::Profile,
+        Self::Cluster,
+        Self::Subnet,
+        Self::Image,
+    ];
+
+    /// The word in a manifest's `kind:`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chassis => "Chassis",
+            Self::Machine => "Machine",
+            Self::NodePool => "NodePool",
+            Self::Profile => "Profile",
+            Self::Cluster => "Cluster",
+            Self::Subnet => "Subnet",
+            Self::Image => "Image",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Any resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A chassis manager or BMC.
+    Chassis(Object<ChassisSpec>),
+    /// A physical server.
+    Machine(Object<MachineSpec>),
+    /// A set of machines.
+    NodePool(Object<NodePoolSpec>),
+    /// A fragment of node configuration.
+    Profile(Object<ProfileSpec>),
+    /// A Kubernetes cluster.
+    Cluster(Object<ClusterSpec>),
+    /// A network.
+    Subnet(Object<SubnetSpec>),
+    /// A bootable image.
+    Image(Object<ImageSpec>),
+}
+
+impl Resource {
+    /// Which of the seven it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Chassis(_) => Kind::Chassis,
+            Self::Machine(_) => Kind::Machine,
+            Self::NodePool(_) => Kind::NodePool,
+            Self::Profile(_) => Kind::Profile,
+            Self::Cluster(_) => Kind::Cluster,
+            Self::Subnet(_) => Kind::Subnet,
+            Self::Image(_) => Kind::Image,
+        }
+    }
+
+    /// Name and labels.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Chassis(object) => &object.metadata,
+            Self::Machine(object) => &object.metadata,
+            Self::NodePool(object) => &object.metadata,
+            Self::Profile(object) => &object.metadata,
+            Self::Cluster(object) => &object.metadata,
+            Self::Subnet(object) => &object.metadata,
+            Self::Image(object) => &object.metadata,
+        }
+    }
+}

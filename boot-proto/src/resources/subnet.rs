@@ -1,0 +1,81 @@
+//! `Subnet`: a network that boot-server serves.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Span;
+
+/// A network that boot-server serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SubnetSpec {
+    /// Network address and prefix length, such as `10.28.0.0/16`.
+    pub cidr: Ipv4Net,
+    /// Default gateway, option 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// DNS servers, option 6.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Domain name and search list, options 15 and 119.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// Addresses for machines without a reservation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<AddressRange>,
+    /// How long a lease is good for.
+    #[serde(default = "lease_time")]
+    pub lease_time: Span,
+    /// What boot-server does on this network.
+    #[serde(default)]
+    pub mode: DhcpMode,
+    /// Interface that the network is on; without it the one with an address in
+    /// the CIDR, or a relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Address of the relay agent (giaddr) that serves this network, where that
+    /// address does not lie in the CIDR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Ipv4Addr>,
+    /// DHCP options by number or name, values as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dhcp_options: BTreeMap<String, String>,
+}
+
+/// Addresses from `from` to `to`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AddressRange {
+    /// First address.
+    pub from: Ipv4Addr,
+    /// Last address.
+    pub to: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        (self.from..=self.to).contains(&address)
+    }
+}
+
+/// What boot-server does on a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DhcpMode {
+    /// Gives addresses and boot information.
+    #[default]
+    Full,
+    /// Gives boot information beside a foreign DHCP server (proxyDHCP).
+    Proxy,
+    /// Answers no DHCP; TFTP and HTTP only.
+    Off,
+}
+
+const fn lease_time() -> Span {
+    Span(43_200)
+}
