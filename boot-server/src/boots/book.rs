@@ -1,0 +1,443 @@
+//! The boot log's decisions: which boot an event belongs to, when a new one
+//! begins, when one counts as failed. Pure: time comes in with each call.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use boot_proto::ids::MacAddr;
+use boot_proto::report::{Phase, PhaseTime};
+use boot_proto::time::WallClock;
+
+use super::record::{Boot, READY, RUNNING, Stage};
+use super::{Fetched, Script};
+use crate::events::{BootEvent, Firmware};
+
+/// Boots kept of one MAC.
+const KEPT_PER_MAC: usize = 20;
+/// Boots kept in all.
+const KEPT: usize = 10_000;
+/// A boot that is not ready and has not moved for this long has failed.
+const SILENCE: Duration = Duration::from_secs(600);
+/// A firmware that asks anew after this long has started again.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// All boots, and what has to be written.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    boots: BTreeMap<u64, Boot>,
+    by_mac: HashMap<MacAddr, VecDeque<u64>>,
+    by_address: HashMap<Ipv4Addr, MacAddr>,
+    changed: BTreeSet<u64>,
+    gone: BTreeSet<u64>,
+}
+
+impl Book {
+    pub fn new(records: Vec<Boot>) -> Self {
+        let mut book = Self::default();
+        for boot in records {
+            let Some(mac) = boot.view.mac else { continue };
+            if let Some(address) = boot.view.address {
+                book.by_address.insert(address, mac);
+            }
+            book.by_mac.entry(mac).or_default().push_back(boot.view.id);
+            book.boots.insert(boot.view.id, boot);
+        }
+        book
+    }
+
+    pub fn boots(&self) -> impl Iterator<Item = &Boot> {
+        self.boots.values()
+    }
+
+    pub fn latest(&self, mac: MacAddr) -> Option<&Boot> {
+        self.boots.get(self.by_mac.get(&mac)?.back()?)
+    }
+
+    /// The boots of a MAC, the latest first.
+    pub(super) fn ids_of(&self, mac: MacAddr) -> Vec<u64> {
+        self.by_mac
+            .get(&mac)
+            .map(|ids| ids.iter().rev().copied().collect())
+            .unwrap_or_default()
+    }
+
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || !self.gone.is_empty()
+    }
+
+    /// What to write and what to delete.
+    pub fn take_changes(&mut self) -> (Vec<Boot>, Vec<u64>) {
+        let changed = std::mem::take(&mut self.changed);
+        let changed = changed
+            .iter()
+            .filter_map(|id| self.boots.get(id).cloned())
+            .collect();
+        (
+            changed,
+            std::mem::take(&mut self.gone).into_iter().collect(),
+        )
+    }
+
+    /// Takes back what could not be written.
+    pub fn give_back(&mut self, changed: &[Boot], gone: Vec<u64>) {
+        self.changed.extend(changed.iter().map(|boot| boot.view.id));
+        self.gone.extend(gone);
+    }
+
+    pub fn event(&mut self, now: WallClock, event: BootEvent) {
+        match event {
+            BootEvent::Offered {
+                mac,
+                address,
+                firmware,
+                uuid: _,
+                boot_file,
+            } => {
+                let message = match (address, boot_file) {
+                    (Some(address), Some(file)) => format!("offered {address} and {file}"),
+                    (Some(address), None) => format!("offered {address}"),
+                    (None, Some(file)) => format!("offered {file}"),
+                    (None, None) => "offered nothing to boot".to_owned(),
+                };
+                self.dhcp(now, mac, address, firmware, &message);
+            }
+            BootEvent::Acknowledged {
+                mac,
+                address,
+                firmware,
+            } => {
+                let message = format!("acknowledged {address}");
+                self.dhcp(now, mac, Some(address), firmware, &message);
+            }
+            BootEvent::File {
+                address,
+                path,
+                bytes,
+                error,
+            } => {
+                let message = match error {
+                    None => format!("{path} sent, {bytes} bytes"),
+                    Some(error) => format!("{path}: {error} after {bytes} bytes"),
+                };
+                self.at_address(now, address, Some(Stage::Loader), &message);
+            }
+        }
+    }
+
+    fn dhcp(
+        &mut self,
+        now: WallClock,
+        mac: MacAddr,
+        address: Option<Ipv4Addr>,
+        firmware: Firmware,
+        message: &str,
+    ) {
+        if let Some(address) = address {
+            self.by_address.insert(address, mac);
+        }
+        let starts_anew = match self.latest(mac) {
+            // A running operating system that renews its lease is no boot.
+            None => firmware != Firmware::Other,
+            Some(boot) => starts_anew(boot, now, firmware),
+        };
+        let id = if starts_anew {
+            self.begin(now, mac, address)
+        } else {
+            match self.latest(mac) {
+                Some(boot) => boot.view.id,
+                None => return,
+            }
+        };
+        let Some(boot) = self.boots.get_mut(&id) else {
+            return;
+        };
+        if address.is_some() && boot.view.address != address {
+            boot.view.address = address;
+            self.changed.insert(id);
+        }
+        if firmware == Firmware::Other {
+            return;
+        }
+        if boot.view.firmware.is_none() {
+            boot.view.firmware = firmware_name(firmware).map(str::to_owned);
+        }
+        let who = if firmware == Firmware::Ipxe {
+            "iPXE"
+        } else {
+            "firmware"
+        };
+        boot.reach(now, Stage::Dhcp);
+        boot.step(now, Stage::Dhcp.name(), &format!("{who} {message}"));
+        self.changed.insert(id);
+    }
+
+    pub fn script(&mut self, now: WallClock, script: &Script<'_>) {
+        self.by_address.insert(script.address, script.mac);
+        // Without a firmware's DHCP before it (foreign DHCP server, iPXE from a
+        // disk) the script is the first that is seen of a boot.
+        let is_new = self.latest(script.mac).is_none_or(|boot| {
+            !boot.is_running()
+                || boot.stage() > Stage::Script
+                || now.since(boot.view.updated) > SILENCE
+        });
+        let id = match self.latest(script.mac) {
+            Some(boot) if !is_new => boot.view.id,
+            _ => self.begin(now, script.mac, Some(script.address)),
+        };
+        let Some(boot) = self.boots.get_mut(&id) else {
+            return;
+        };
+        boot.view.machine = Some(script.machine.to_owned());
+        boot.view.address = Some(script.address);
+        if boot.view.firmware.is_none() {
+            boot.view.firmware = script.firmware.map(str::to_owned);
+        }
+        boot.reach(now, Stage::Script);
+        match &script.image {
+            Ok(digest) => {
+                boot.view.image = Some(*digest);
+                boot.view.reason = None;
+                boot.step(
+                    now,
+                    Stage::Script.name(),
+                    &format!("script for image {}", digest.short()),
+                );
+            }
+            Err(reason) => {
+                boot.view.reason = Some(reason.clone());
+                boot.step(now, Stage::Script.name(), reason);
+            }
+        }
+        self.changed.insert(id);
+    }
+
+    pub fn fetched(
+        &mut self,
+        now: WallClock,
+        address: Ipv4Addr,
+        what: Fetched,
+        bytes: u64,
+        size: u64,
+    ) {
+        let name = what.stage().map_or("image", Stage::name);
+        if bytes < size {
+            let message = format!("{name}: {bytes} of {size} bytes taken");
+            self.at_address(now, address, None, &message);
+        } else {
+            self.at_address(
+                now,
+                address,
+                what.stage(),
+                &format!("{name} sent, {size} bytes"),
+            );
+        }
+    }
+
+    /// Something went out to an address: the running boot there takes it down.
+    fn at_address(
+        &mut self,
+        now: WallClock,
+        address: Ipv4Addr,
+        stage: Option<Stage>,
+        message: &str,
+    ) {
+        let Some(mac) = self.by_address.get(&address) else {
+            return;
+        };
+        let Some(id) = self
+            .latest(*mac)
+            .filter(|boot| boot.is_running())
+            .map(|boot| boot.view.id)
+        else {
+            return;
+        };
+        let Some(boot) = self.boots.get_mut(&id) else {
+            return;
+        };
+        boot.reach(now, stage.unwrap_or(Stage::Dhcp));
+        let step = stage.map_or_else(|| boot.view.phase.clone(), |stage| stage.name().to_owned());
+        boot.step(now, &step, message);
+        self.changed.insert(id);
+    }
+
+    pub fn note(&mut self, now: WallClock, mac: MacAddr, step: &str, message: &str) {
+        let Some(id) = self.latest(mac).map(|boot| boot.view.id) else {
+            return;
+        };
+        if let Some(boot) = self.boots.get_mut(&id) {
+            boot.view.updated = now;
+            boot.step(now, step, message);
+            self.changed.insert(id);
+        }
+    }
+
+    pub fn ready(&mut self, now: WallClock, id: u64, message: &str) {
+        let Some(boot) = self.boots.get_mut(&id) else {
+            return;
+        };
+        if boot.view.outcome == READY {
+            return;
+        }
+        let last_end = boot
+            .view
+            .phases
+            .iter()
+            .map(|time| time.started_ms.saturating_add(time.elapsed_ms))
+            .max();
+        if let (Some(kernel), Some(started_ms)) = (boot.kernel_started, last_end) {
+            let since_kernel = u64::try_from(now.since(kernel).as_millis()).unwrap_or(u64::MAX);
+            let elapsed_ms = since_kernel.saturating_sub(started_ms);
+            boot.view.phases.retain(|time| time.phase != Phase::Ready);
+            boot.view.phases.push(PhaseTime {
+                phase: Phase::Ready,
+                started_ms,
+                elapsed_ms,
+            });
+        }
+        boot.reach(now, Stage::Node(Phase::Ready));
+        boot.view.outcome = READY.into();
+        boot.view.reason = None;
+        boot.view.log = None;
+        boot.view.percent = None;
+        boot.step(now, Phase::Ready.name(), message);
+        self.changed.insert(id);
+    }
+
+    pub fn stuck(&mut self, now: WallClock, id: u64, reason: &str) {
+        let Some(boot) = self.boots.get_mut(&id) else {
+            return;
+        };
+        if boot.view.reason.as_deref() == Some(reason) && !boot.is_running() {
+            return;
+        }
+        boot.view.updated = now;
+        boot.fail(reason);
+        let step = boot.view.phase.clone();
+        boot.step(now, &step, reason);
+        self.changed.insert(id);
+    }
+
+    /// Marks boots that have gone silent.
+    pub fn expire(&mut self, now: WallClock) {
+        let silent: Vec<u64> = self
+            .by_mac
+            .values()
+            .filter_map(|ids| self.boots.get(ids.back()?))
+            .filter(|boot| boot.is_running() && now.since(boot.view.updated) > SILENCE)
+            .map(|boot| boot.view.id)
+            .collect();
+        for id in silent {
+            let Some(boot) = self.boots.get_mut(&id) else {
+                continue;
+            };
+            let silence = format!("no sign of life since {}", boot.view.phase);
+            let reason = match &boot.view.reason {
+                Some(reason) => format!("{reason}; {silence}"),
+                None => silence,
+            };
+            boot.fail(&reason);
+            let step = boot.view.phase.clone();
+            boot.step(now, &step, &reason);
+            self.changed.insert(id);
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: WallClock, mac: MacAddr, address: Option<Ipv4Addr>) -> u64 {
+        if let Some(boot) = self
+            .by_mac
+            .get(&mac)
+            .and_then(|ids| self.boots.get_mut(ids.back()?))
+            .filter(|boot| boot.is_running())
+        {
+            let phase = &boot.view.phase;
+            let reason = boot.view.reason.clone();
+            let reason = reason
+                .unwrap_or_else(|| format!("started again after {phase} without being ready"));
+            boot.fail(&reason);
+            self.changed.insert(boot.view.id);
+        }
+        let machine = self.latest(mac).and_then(|boot| boot.view.machine.clone());
+        let id = self
+            .boots
+            .last_key_value()
+            .map_or(1, |(id, _)| id.saturating_add(1));
+        let mut boot = Boot::begin(id, now, mac, address);
+        boot.view.machine = machine;
+        debug_assert_eq!(boot.view.outcome, RUNNING);
+        self.boots.insert(id, boot);
+        self.by_mac.entry(mac).or_default().push_back(id);
+        self.changed.insert(id);
+        self.forget_old(mac);
+        id
+    }
+
+    fn forget_old(&mut self, mac: MacAddr) {
+        while let Some(ids) = self.by_mac.get(&mac).filter(|ids| ids.len() > KEPT_PER_MAC) {
+            let Some(oldest) = ids.front().copied() else {
+                break;
+            };
+            self.forget(oldest);
+        }
+        while self.boots.len() > KEPT {
+            let Some((oldest, _)) = self.boots.first_key_value() else {
+                break;
+            };
+            self.forget(*oldest);
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(boot) = self.boots.remove(&id) else {
+            return;
+        };
+        self.changed.remove(&id);
+        self.gone.insert(id);
+        let Some(mac) = boot.view.mac else { return };
+        if let Some(ids) = self.by_mac.get_mut(&mac) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_mac.remove(&mac);
+                self.by_address.retain(|_, other| *other != mac);
+            }
+        }
+    }
+
+    pub(super) fn boot_mut(&mut self, id: u64) -> Option<&mut Boot> {
+        self.boots.get_mut(&id)
+    }
+
+    pub(super) fn boot(&self, id: u64) -> Option<&Boot> {
+        self.boots.get(&id)
+    }
+
+    pub(super) fn mark(&mut self, id: u64) {
+        self.changed.insert(id);
+    }
+
+    pub(super) fn seen_at(&mut self, address: Ipv4Addr, mac: MacAddr) {
+        self.by_address.insert(address, mac);
+    }
+}
+
+/// Whether DHCP from this firmware means that the machine has started again.
+fn starts_anew(boot: &Boot, now: WallClock, firmware: Firmware) -> bool {
+    let idle = now.since(boot.view.updated);
+    match firmware {
+        Firmware::Other => false,
+        _ if !boot.is_running() => true,
+        // iPXE asks after the firmware has, in the same boot. As the NIC's own
+        // ROM it comes first, so that what is past the script is an old boot.
+        Firmware::Ipxe => boot.stage() > Stage::Script || idle > IDLE,
+        _ => boot.stage() > Stage::Dhcp || idle > IDLE,
+    }
+}
+
+const fn firmware_name(firmware: Firmware) -> Option<&'static str> {
+    match firmware {
+        Firmware::Bios => Some("bios"),
+        Firmware::Uefi => Some("uefi"),
+        Firmware::UefiHttp => Some("http"),
+        Firmware::Ipxe | Firmware::Other => None,
+    }
+}

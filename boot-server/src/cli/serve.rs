@@ -1,0 +1,80 @@
+//! `boot-server serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::serve::{ServeOptions, Server};
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The manifests are read again whenever they change; a wrong change is reported and
+the old state stays. SIGTERM or SIGINT stops the server; nodes that run do not notice.
+
+Example, on a network of its own behind eth1:
+  boot-server serve --manifests farm/ --state /var/lib/moonfarm --interface eth1")]
+pub(super) struct ServeArgs {
+    /// Folder of manifests.
+    #[arg(long, value_name = "DIR", env = "MOONFARM_MANIFESTS")]
+    manifests: PathBuf,
+    /// Folder for what is learned: database, images, management token.
+    #[arg(long, value_name = "DIR", default_value = super::STATE, env = "MOONFARM_STATE")]
+    state: PathBuf,
+    /// Where machines fetch scripts, kernels and images.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    listen_boot: SocketAddr,
+    /// Where operators and chassis-agent talk to us; plain HTTP with a token.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    listen_management: SocketAddr,
+    /// Serve DHCP on this interface only; may be given several times. Without
+    /// it, on each that has an address in a declared subnet.
+    #[arg(long, value_name = "NAME")]
+    interface: Vec<String>,
+    /// Folder of boot loaders.
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe")]
+    loaders: PathBuf,
+    /// Do not serve DHCP.
+    #[arg(long)]
+    no_dhcp: bool,
+    /// Do not serve TFTP.
+    #[arg(long)]
+    no_tftp: bool,
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let options = ServeOptions {
+        manifests: args.manifests,
+        state: args.state,
+        listen_boot: args.listen_boot,
+        listen_management: args.listen_management,
+        interfaces: args.interface,
+        loaders: args.loaders,
+        dhcp: !args.no_dhcp,
+        tftp: !args.no_tftp,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(&options).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // A second signal does not wait.
+        tokio::select! {
+            () = server.stop() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    served
+}

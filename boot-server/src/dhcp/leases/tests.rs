@@ -1,0 +1,142 @@
+//! The lease table alone.
+
+use std::time::Duration;
+
+use boot_proto::resources::AddressRange;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const NOW: WallClock = WallClock(1_700_000_000_000);
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, last])
+}
+
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+fn lease(at: u8, to: u8, expires: WallClock) -> Lease {
+    Lease {
+        address: address(at),
+        mac: mac(to),
+        machine: None,
+        subnet: "lan".into(),
+        kind: LeaseKind::Dynamic,
+        expires: Some(expires),
+    }
+}
+
+fn range(from: u8, to: u8) -> [AddressRange; 1] {
+    [AddressRange {
+        from: address(from),
+        to: address(to),
+    }]
+}
+
+#[test]
+fn fresh_addresses_first_then_the_one_that_ended_first() {
+    let mut table = LeaseTable::default();
+    table.grant(lease(10, 1, NOW.after(HOUR)));
+    table.grant(lease(11, 2, NOW.after(HOUR / 2)));
+    let pick = |table: &mut LeaseTable, now| table.pick(&range(10, 12), mac(9), now, |_| true);
+    assert_eq!(pick(&mut table, NOW), Some(address(12)));
+    table.grant(lease(12, 3, NOW.after(HOUR * 9)));
+    assert_eq!(pick(&mut table, NOW), None);
+    assert_eq!(pick(&mut table, NOW.after(HOUR * 2)), Some(address(11)));
+    assert_eq!(
+        table.pick(&range(10, 12), mac(9), NOW.after(HOUR * 2), |a| a
+            != address(11)),
+        Some(address(10))
+    );
+}
+
+#[test]
+fn the_last_address_there_is_does_not_overflow() {
+    let last = Ipv4Addr::BROADCAST;
+    let mut table = LeaseTable::default();
+    let ranges = [AddressRange {
+        from: last,
+        to: last,
+    }];
+    assert_eq!(table.pick(&ranges, mac(1), NOW, |_| true), Some(last));
+    assert_eq!(table.pick(&ranges, mac(1), NOW, |_| false), None);
+    // A range that runs backwards holds nothing.
+    assert_eq!(table.pick(&range(9, 3), mac(1), NOW, |_| true), None);
+}
+
+#[test]
+fn an_offer_keeps_others_away_for_a_minute() {
+    let mut table = LeaseTable::default();
+    table.offer(address(10), mac(1), NOW);
+    assert!(table.is_free_for(address(10), mac(1), NOW));
+    assert!(!table.is_free_for(address(10), mac(2), NOW));
+    assert!(table.is_free_for(address(10), mac(2), NOW.after(Duration::from_secs(61))));
+    table.withdraw_offers(mac(1));
+    assert!(table.is_free_for(address(10), mac(2), NOW));
+}
+
+#[test]
+fn offers_are_bounded() {
+    let mut table = LeaseTable::default();
+    for number in 0..20_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        table.offer(
+            Ipv4Addr::new(10, a, b, c),
+            MacAddr::new([2, 0, 0, a, b, c]),
+            NOW,
+        );
+        table.offer(address(1), mac(1), NOW);
+    }
+    assert!(table.offer_count() <= 4096);
+    assert_eq!(table.offered_to(address(1), NOW), Some(mac(1)));
+}
+
+#[test]
+fn a_declined_address_rests() {
+    let mut table = LeaseTable::default();
+    table.grant(lease(10, 1, NOW.after(HOUR)));
+    assert_eq!(
+        table.decline(address(10), mac(2), NOW),
+        None,
+        "only its holder may decline it"
+    );
+    table.decline(address(10), mac(1), NOW).unwrap();
+    assert_eq!(table.holder(address(10), NOW), None);
+    let minutes = |n: u64| NOW.after(Duration::from_secs(60 * n));
+    assert!(!table.is_free_for(address(10), mac(1), minutes(10)));
+    assert!(table.is_free_for(address(10), mac(2), minutes(16)));
+}
+
+#[test]
+fn a_released_address_is_remembered() {
+    let mut table = LeaseTable::default();
+    table.grant(lease(10, 1, NOW.after(HOUR)));
+    assert_eq!(table.release(address(10), mac(2), NOW), None);
+    table.release(address(10), mac(1), NOW).unwrap();
+    assert_eq!(table.holder(address(10), NOW), None);
+    assert_eq!(table.of_mac(mac(1)).count(), 1);
+}
+
+#[test]
+fn changes_are_taken_back_in_order() {
+    let mut table = LeaseTable::default();
+    table.grant(lease(10, 1, NOW));
+    let later = NOW.after(HOUR);
+    let changes = [
+        table.grant(lease(10, 2, later)),
+        table.grant(lease(10, 3, later)),
+        table.grant(lease(11, 3, later)),
+    ];
+    table.undo(&changes);
+    assert_eq!(
+        table.iter().cloned().collect::<Vec<_>>(),
+        [lease(10, 1, NOW)]
+    );
+    assert_eq!(table.of_mac(mac(3)).count(), 0);
+    assert_eq!(
+        table.pick(&range(10, 10), mac(4), later, |_| true),
+        Some(address(10))
+    );
+}

@@ -1,0 +1,194 @@
+//! Why a machine is given what it is given: the records and rules that decide,
+//! and where its latest boot stands.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use boot_proto::api::{BootView, LeaseView};
+use boot_proto::ids::{Digest, MacAddr};
+use boot_proto::resources::Taint;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::http::{App, choose_image, lease_views};
+use crate::inventory::{Assignment, Client, Inventory, MatchedBy};
+
+/// All that decides for one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Explanation {
+    /// What was asked for.
+    pub asked: String,
+    /// The Machine, or none where the client is no machine of this farm.
+    pub machine: Option<String>,
+    /// How it was recognised.
+    pub matched: String,
+    /// Host name and node name.
+    pub hostname: String,
+    /// Whether a manifest declares it.
+    pub declared: bool,
+    /// Its MACs.
+    pub macs: Vec<MacAddr>,
+    /// Its SMBIOS UUID.
+    pub uuid: Option<String>,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// What decided for that pool.
+    pub pool_rule: Option<String>,
+    /// Its profiles in the order in which they are merged.
+    pub profiles: Vec<String>,
+    /// Its subnet, and why that one.
+    pub subnet: Option<String>,
+    /// Its reserved address.
+    pub address: Option<Ipv4Addr>,
+    /// What its pool calls its image.
+    pub image: Option<String>,
+    /// The image that this means now.
+    pub image_digest: Option<Digest>,
+    /// The cluster it joins.
+    pub cluster: Option<String>,
+    /// Kernel arguments from image, Image resource and profiles.
+    pub kernel_arguments: Vec<String>,
+    /// Node labels.
+    pub labels: BTreeMap<String, String>,
+    /// Node taints.
+    pub taints: Vec<Taint>,
+    /// Its leases.
+    pub leases: Vec<LeaseView>,
+    /// Its latest boot.
+    pub boot: Option<BootView>,
+    /// What keeps it from booting, in words.
+    pub problems: Vec<String>,
+}
+
+/// Explains a MAC, an address or a machine's name. `None` when it is none of
+/// them.
+#[must_use]
+pub fn explain(app: &App, who: &str) -> Option<Explanation> {
+    let inventory = app.farm.inventory();
+    let mut explanation = match find(app, &inventory, who)? {
+        Ok(assignment) => of_machine(app, &inventory, &assignment),
+        Err((mac, problem)) => Explanation {
+            macs: vec![mac],
+            problems: vec![problem],
+            ..Explanation::default()
+        },
+    };
+    who.clone_into(&mut explanation.asked);
+    let macs = explanation.macs.clone();
+    explanation.leases = lease_views(app);
+    explanation.leases.retain(|lease| macs.contains(&lease.mac));
+    explanation.boot = macs
+        .iter()
+        .filter_map(|mac| app.boots.latest(*mac))
+        .max_by_key(|boot| boot.started);
+    if explanation.boot.is_none() {
+        explanation.problems.push(
+            "nothing was heard of it yet: no DHCP packet of its firmware and no request for a \
+             script has come in"
+                .into(),
+        );
+    }
+    Some(explanation)
+}
+
+/// The machine, or the MAC that belongs to none and why.
+type Found = Result<Assignment, (MacAddr, String)>;
+
+fn find(app: &App, inventory: &Inventory, who: &str) -> Option<Found> {
+    let by_mac = |mac| {
+        let client = Client { mac, uuid: None };
+        inventory
+            .assign(&client)
+            .map_err(|reason| (mac, reason.to_string()))
+    };
+    if let Some(assignment) = inventory.assignment_of(who) {
+        return Some(Ok(assignment));
+    }
+    if let Ok(mac) = who.parse::<MacAddr>() {
+        return Some(by_mac(mac));
+    }
+    let address: Ipv4Addr = who.parse().ok()?;
+    if let Some(mac) = app.leases.holder(address, clock::wall()) {
+        return Some(by_mac(mac));
+    }
+    inventory
+        .assignment_of(inventory.reservation_of(address)?)
+        .map(Ok)
+}
+
+fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Explanation {
+    let mut explanation = Explanation {
+        machine: Some(assignment.machine.clone()),
+        matched: matched(assignment.matched).to_owned(),
+        hostname: assignment.hostname.clone(),
+        declared: assignment.declared,
+        macs: assignment.macs.clone(),
+        uuid: assignment.uuid.clone(),
+        pool: assignment.pool.clone(),
+        pool_rule: assignment.pool_rule.map(|rule| rule.words().to_owned()),
+        profiles: profiles(inventory, assignment),
+        subnet: subnet(inventory, assignment),
+        address: assignment.address,
+        image: assignment.image.clone(),
+        cluster: assignment
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.name().to_owned()),
+        labels: assignment.profile.labels.clone(),
+        taints: assignment.profile.taints.clone(),
+        ..Explanation::default()
+    };
+    match choose_image(&app.images, inventory, assignment) {
+        Ok(chosen) => {
+            explanation.image_digest = Some(chosen.image.digest);
+            explanation.kernel_arguments = chosen.image.manifest.kernel_arguments.clone();
+            explanation.kernel_arguments.extend(chosen.arguments);
+        }
+        Err(reason) => explanation.problems.push(reason.to_string()),
+    }
+    explanation
+        .kernel_arguments
+        .extend(assignment.profile.kernel_arguments.iter().cloned());
+    let cluster = assignment.cluster.as_ref();
+    if let Some(cluster) = cluster.filter(|cluster| cluster.spec.kubeconfig_file.is_none()) {
+        explanation.problems.push(format!(
+            "Cluster {} has no kubeconfigFile, so that no join token can be minted",
+            cluster.name()
+        ));
+    }
+    explanation
+}
+
+const fn matched(by: MatchedBy) -> &'static str {
+    match by {
+        MatchedBy::Mac => "by its MAC",
+        MatchedBy::Uuid => "by its SMBIOS UUID",
+        MatchedBy::Name => "by its name",
+        MatchedBy::CatchAll => "not known before; the catch-all pool takes it",
+    }
+}
+
+fn profiles(inventory: &Inventory, assignment: &Assignment) -> Vec<String> {
+    let pool = assignment
+        .pool
+        .as_ref()
+        .and_then(|pool| inventory.pool(pool));
+    let machine = inventory.declared().machines.get(&assignment.machine);
+    let of_pool = pool.into_iter().flat_map(|pool| &pool.spec.profiles);
+    let of_machine = machine
+        .into_iter()
+        .flat_map(|machine| &machine.spec.profiles);
+    of_pool.chain(of_machine).cloned().collect()
+}
+
+fn subnet(inventory: &Inventory, assignment: &Assignment) -> Option<String> {
+    if let Some(subnet) = &assignment.subnet {
+        return Some(format!("{subnet} (its pool names it)"));
+    }
+    let subnet = inventory.subnet_of(assignment.address?)?;
+    Some(format!(
+        "{} (its reserved address lies in it)",
+        subnet.name()
+    ))
+}

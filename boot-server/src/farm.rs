@@ -1,0 +1,345 @@
+//! What is declared and what is learned, together, behind one handle.
+//!
+//! Readers take a snapshot; writers go through the store first and change
+//! memory only when the write is on disk, so that a restart never knows less
+//! than what was answered before.
+
+mod facts;
+mod names;
+mod observe;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use boot_proto::api::{ChassisInventory, MachineView, PowerOrders};
+use boot_proto::ids::Digest;
+use boot_proto::manifest::Mistake;
+use boot_proto::report::MachineFacts;
+use boot_proto::time::WallClock;
+
+use crate::inventory::{Assignment, Client, Inventory, LearnedMachine, MatchedBy, Unassigned};
+use crate::manifests::{self, Declared, Fingerprint, ManifestErrors};
+use crate::store::{Batch, Database, StoreError};
+
+pub use watch::watch;
+
+/// Machines that are remembered at most. Anything on the wire can make up MACs;
+/// a farm this large has more than one boot-server.
+const MAX_MACHINES: usize = 65_536;
+/// How old `last_seen` may get before a machine that shows itself again costs a
+/// write.
+const SEEN_AGAIN: Duration = Duration::from_secs(300);
+
+/// Why the farm could not answer or remember something.
+#[derive(Debug, thiserror::Error)]
+pub enum FarmError {
+    /// The manifests are wrong.
+    #[error(transparent)]
+    Manifests(#[from] ManifestErrors),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client is no machine of this farm.
+    #[error(transparent)]
+    Unassigned(#[from] Unassigned),
+    /// No machine has this name.
+    #[error("no machine is named {0}")]
+    UnknownMachine(String),
+    /// A chassis-agent told of a chassis that no manifest declares.
+    #[error(
+        "no Chassis {0} is declared here; chassis-agent and boot-server need the same manifests"
+    )]
+    UnknownChassis(String),
+    /// Too many machines were made up.
+    #[error("{MAX_MACHINES} machines are known already; {machine} is not remembered")]
+    Full {
+        /// The machine that found no room.
+        machine: String,
+    },
+}
+
+/// The farm. Share it as `Arc<Farm>`.
+#[derive(Debug)]
+pub struct Farm {
+    database: Database,
+    folder: PathBuf,
+    state: Mutex<State>,
+    snapshot: RwLock<Arc<Inventory>>,
+}
+
+#[derive(Debug)]
+struct State {
+    declared: Arc<Declared>,
+    learned: BTreeMap<String, LearnedMachine>,
+    /// The folder as it was when it was last read, for good or bad.
+    fingerprint: Option<Fingerprint>,
+    mistakes: Vec<Mistake>,
+    /// Why the last reload failed, as it was logged.
+    complaint: Option<String>,
+}
+
+/// One thing to remember or forget.
+#[derive(Clone, Debug, PartialEq)]
+enum Change {
+    Put(LearnedMachine),
+    Delete(String),
+}
+
+impl Farm {
+    /// Reads the manifests in `folder` and what the store has learned.
+    ///
+    /// # Errors
+    /// When the folder or the store cannot be read, or the manifests have
+    /// mistakes; all of them are in the error.
+    pub fn open(database: Database, folder: &Path) -> Result<Self, FarmError> {
+        // Looked at first: what changes while it is read is then read again.
+        let fingerprint = Fingerprint::of(folder).ok();
+        let declared = Arc::new(manifests::read(folder)?);
+        let learned: Vec<LearnedMachine> = database.read_all()?;
+        let state = State {
+            declared: Arc::clone(&declared),
+            learned: learned
+                .into_iter()
+                .map(|machine| (machine.name.clone(), machine))
+                .collect(),
+            fingerprint,
+            mistakes: Vec::new(),
+            complaint: None,
+        };
+        let snapshot = RwLock::new(Arc::new(Inventory::new(declared, Vec::new())));
+        let farm = Self {
+            database,
+            folder: folder.to_owned(),
+            state: Mutex::new(state),
+            snapshot,
+        };
+        let mut state = farm.lock();
+        let changes = reconcile::adopt(&state.declared, &state.learned);
+        farm.apply(&mut state, changes)?;
+        farm.publish(&state);
+        drop(state);
+        Ok(farm)
+    }
+
+    /// The current snapshot.
+    #[must_use]
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the manifests again. Says whether anything changed.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or has mistakes: what was declared before
+    /// stays in force.
+    pub fn reload(&self) -> Result<bool, FarmError> {
+        let fingerprint = Fingerprint::of(&self.folder).ok();
+        let read = manifests::read(&self.folder);
+        let mut state = self.lock();
+        state.fingerprint = fingerprint;
+        let declared = match read {
+            Ok(declared) => declared,
+            Err(error) => {
+                state.mistakes = error.mistakes().to_vec();
+                return Err(error.into());
+            }
+        };
+        state.mistakes.clear();
+        state.complaint = None;
+        if declared == *state.declared {
+            return Ok(false);
+        }
+        let declared = Arc::new(declared);
+        let changes = reconcile::adopt(&declared, &state.learned);
+        self.apply(&mut state, changes)?;
+        state.declared = declared;
+        self.publish(&state);
+        Ok(true)
+    }
+
+    /// What is wrong with the manifests as they are now; empty while those in
+    /// force are those in the folder.
+    #[must_use]
+    pub fn manifest_mistakes(&self) -> Vec<Mistake> {
+        self.lock().mistakes.clone()
+    }
+
+    /// A machine showed itself at the boot face. One that nobody declared is
+    /// remembered from here on; a MAC newly seen with a known UUID is added.
+    ///
+    /// # Errors
+    /// When it is no machine of this farm, or cannot be remembered.
+    pub fn met(&self, client: &Client, now: WallClock) -> Result<Assignment, FarmError> {
+        let mut state = self.lock();
+        let assignment = self.inventory().assign(client)?;
+        let known = state.learned.get(&assignment.machine);
+        if known.is_none() {
+            has_room(&state, &assignment.machine)?;
+        }
+        let mut machine = known
+            .cloned()
+            .unwrap_or_else(|| LearnedMachine::new(&assignment.machine, now));
+        let is_stale = now.since(machine.last_seen) >= SEEN_AGAIN;
+        let has_new_mac = machine.found.add_macs(&[client.mac]);
+        let has_new_uuid = machine.found.uuid.is_none() && assignment.uuid.is_some();
+        if known.is_some() && !has_new_mac && !has_new_uuid && !is_stale {
+            return Ok(assignment);
+        }
+        if has_new_uuid {
+            machine.found.uuid.clone_from(&assignment.uuid);
+        }
+        machine.last_seen = now;
+        if assignment.matched == MatchedBy::CatchAll {
+            tracing::info!(mac = %client.mac, machine = assignment.machine, "met a machine that nobody declared");
+        }
+        self.apply(&mut state, vec![Change::Put(machine)])?;
+        self.publish(&state);
+        Ok(assignment)
+    }
+
+    /// Remembers what a machine found out about itself.
+    ///
+    /// # Errors
+    /// When no such machine is known, or it cannot be remembered.
+    pub fn learn_facts(
+        &self,
+        machine: &str,
+        facts: &MachineFacts,
+        now: WallClock,
+    ) -> Result<(), FarmError> {
+        let mut state = self.lock();
+        let inventory = self.inventory();
+        let mut record = record_of(&state, &inventory, machine, now)?;
+        facts::learn(&mut record, facts, &inventory);
+        record.last_seen = now;
+        self.apply(&mut state, vec![Change::Put(record)])?;
+        self.publish(&state);
+        Ok(())
+    }
+
+    /// Remembers where the latest boot of a machine stands.
+    ///
+    /// # Errors
+    /// When no such machine is known, or it cannot be remembered.
+    pub fn learn_boot(
+        &self,
+        machine: &str,
+        address: Option<Ipv4Addr>,
+        phase: &str,
+        image: Option<Digest>,
+    ) -> Result<(), FarmError> {
+        let mut state = self.lock();
+        let mut record = record_of(&state, &self.inventory(), machine, WallClock::default())?;
+        let before = record.status.clone();
+        record.status.phase = Some(phase.to_owned());
+        record.status.address = address.or(before.address);
+        record.status.image = image.or(before.image);
+        if record.status == before {
+            return Ok(());
+        }
+        // Nothing of this identifies a machine: the snapshot stays as it is.
+        self.apply(&mut state, vec![Change::Put(record)])
+    }
+
+    /// Takes in one scan of a chassis and says which power its machines shall
+    /// have.
+    ///
+    /// # Errors
+    /// When the chassis is not declared, or what was seen cannot be remembered.
+    pub fn observe(
+        &self,
+        chassis: &str,
+        scan: ChassisInventory,
+        now: WallClock,
+    ) -> Result<PowerOrders, FarmError> {
+        let mut state = self.lock();
+        if !state.declared.chassis.contains_key(chassis) {
+            return Err(FarmError::UnknownChassis(chassis.to_owned()));
+        }
+        let changes = observe::take_in(&state.declared, &state.learned, chassis, &scan, now);
+        self.apply(&mut state, changes)?;
+        self.publish(&state);
+        drop(state);
+        Ok(observe::orders(&self.inventory(), chassis))
+    }
+
+    /// Every machine, declared or found, with what is known of it.
+    #[must_use]
+    pub fn machines(&self) -> Vec<MachineView> {
+        let state = self.lock();
+        let mut views = self.inventory().machines();
+        for view in &mut views {
+            if let Some(machine) = state.learned.get(&view.name) {
+                view.status = machine.status.clone();
+            }
+        }
+        views
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Memory changes only after the store did, one whole record at a time:
+        // what a panic leaves behind is still right.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes changes to the store, then to memory.
+    fn apply(&self, state: &mut State, changes: Vec<Change>) -> Result<(), FarmError> {
+        let mut batch = Batch::new();
+        for change in &changes {
+            match change {
+                Change::Put(machine) => batch.put(machine)?,
+                Change::Delete(name) => batch.delete::<LearnedMachine>(name),
+            }
+        }
+        self.database.commit(batch)?;
+        for change in changes {
+            match change {
+                Change::Put(machine) => drop(state.learned.insert(machine.name.clone(), machine)),
+                Change::Delete(name) => drop(state.learned.remove(&name)),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, state: &State) {
+        let learned = state.learned.values().cloned().collect();
+        let inventory = Arc::new(Inventory::new(Arc::clone(&state.declared), learned));
+        *self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = inventory;
+    }
+}
+
+fn has_room(state: &State, machine: &str) -> Result<(), FarmError> {
+    if state.learned.len() < MAX_MACHINES {
+        return Ok(());
+    }
+    Err(FarmError::Full {
+        machine: machine.to_owned(),
+    })
+}
+
+/// The record of a known machine, made anew for a declared one that was not met yet.
+fn record_of(
+    state: &State,
+    inventory: &Inventory,
+    machine: &str,
+    now: WallClock,
+) -> Result<LearnedMachine, FarmError> {
+    if let Some(record) = state.learned.get(machine) {
+        return Ok(record.clone());
+    }
+    if inventory.named(machine).is_none() {
+        return Err(FarmError::UnknownMachine(machine.to_owned()));
+    }
+    has_room(state, machine)?;
+    Ok(LearnedMachine::new(machine, now))
+}

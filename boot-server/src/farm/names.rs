@@ -1,0 +1,47 @@
+//! Names for machines that a chassis manager shows and nobody declared.
+
+use boot_proto::ids::{MacAddr, name_mistake};
+
+/// `CHASSIS-SLOT`, such as `m1-c11n1`. What a BMC calls its system is brought
+/// into the form of a name: `System.Embedded.1` becomes `system-embedded-1`.
+pub(super) fn of_slot(chassis: &str, slot: &str) -> Option<String> {
+    let mut part = String::new();
+    for letter in slot.trim().to_ascii_lowercase().chars() {
+        if letter.is_ascii_lowercase() || letter.is_ascii_digit() {
+            part.push(letter);
+        } else if !part.is_empty() && !part.ends_with('-') {
+            part.push('-');
+        }
+    }
+    let part = part.trim_end_matches('-');
+    let name = format!("{chassis}-{part}");
+    (!part.is_empty() && name_mistake(&name).is_none()).then_some(name)
+}
+
+/// The dashed form of the first MAC that can tell a NIC.
+pub(super) fn of_mac(macs: &[MacAddr]) -> Option<String> {
+    macs.iter()
+        .find(|mac| mac.is_usable())
+        .map(|mac| mac.dashed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_slots() {
+        for (slot, name) in [
+            ("c11n1", Some("m1-c11n1")),
+            ("C11N1", Some("m1-c11n1")),
+            ("System.Embedded.1", Some("m1-system-embedded-1")),
+            ("1", Some("m1-1")),
+            (" /redfish/v1/ ", Some("m1-redfish-v1")),
+            ("", None),
+            ("§", None),
+        ] {
+            assert_eq!(of_slot("m1", slot).as_deref(), name, "{slot}");
+        }
+        assert_eq!(of_slot("m1", &"a".repeat(300)), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! `GET /loaders/FILE`: boot loaders, for firmware that boots by HTTP.
+
+use std::fs::File;
+use std::time::UNIX_EPOCH;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+
+use super::errors::{Failure, blocking};
+use super::files::{Meter, Outgoing, send};
+use super::{App, Peer};
+use crate::boots::Fetched;
+
+/// Sends a file of the loaders' folder itself; nothing below or beside it.
+pub(super) async fn get(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let outgoing = blocking(move || open(&app, peer, &name)).await?;
+    Ok(send(&method, &headers, outgoing))
+}
+
+fn open(app: &App, peer: Peer, name: &str) -> Result<Outgoing, Failure> {
+    let missing = || {
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            "there is no boot loader of that name",
+        )
+    };
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+    if !is_plain {
+        return Err(missing());
+    }
+    let file = File::open(app.loaders.join(name)).map_err(|_| missing())?;
+    let metadata = file.metadata().map_err(|error| Failure::internal(&error))?;
+    if !metadata.is_file() {
+        return Err(missing());
+    }
+    let modified = metadata.modified().ok();
+    let stamp = modified
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Ok(Outgoing {
+        file,
+        size: metadata.len(),
+        etag: format!("\"{:x}-{:x}\"", stamp.as_nanos(), metadata.len()),
+        cache_control: "no-cache",
+        // UEFI firmware takes the type for its word (UEFI 2.10 §24.7.3.1).
+        content_type: if name.ends_with(".efi") {
+            "application/efi"
+        } else {
+            "application/octet-stream"
+        },
+        meter: Meter::new(app.boots.clone(), peer.address(), Some(Fetched::Loader)),
+    })
+}

@@ -1,0 +1,113 @@
+//! The HTTP faces: `boot` for machines on the provisioning network, `management`
+//! for operators and chassis-agent. One file a route.
+
+mod blobs;
+mod boot_config;
+mod errors;
+mod files;
+mod identity;
+mod join_token;
+mod listener;
+mod loaders;
+mod management;
+mod neighbours;
+mod peer;
+mod ranges;
+mod report;
+mod scripts;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::boots::BootLog;
+use crate::dhcp::Leases;
+use crate::farm::Farm;
+use crate::images::{ImageError, ImageStore, StoredImage, resolve_name};
+use crate::inventory::{Assignment, Inventory};
+use crate::tokens::Tokens;
+
+pub use listener::{Limits, serve};
+pub(crate) use management::lease_views;
+pub use management::{BearerToken, router as management_router};
+pub use peer::Peer;
+
+/// All that the faces talk to.
+#[derive(Clone)]
+pub struct App {
+    /// What is declared and learned.
+    pub farm: Arc<Farm>,
+    /// Who has which address.
+    pub leases: Arc<Leases>,
+    /// The image store.
+    pub images: Arc<ImageStore>,
+    /// The boot log.
+    pub boots: Arc<BootLog>,
+    /// Join tokens.
+    pub tokens: Arc<Tokens>,
+    /// Folder of boot loaders.
+    pub loaders: PathBuf,
+}
+
+/// The routes of the boot face.
+pub fn boot_router(app: App) -> Router {
+    Router::new()
+        .route("/boot.ipxe", get(scripts::first))
+        .route("/ipxe", get(scripts::machine))
+        .route("/blobs/sha256/{hex}", get(blobs::get))
+        .route("/loaders/{file}", get(loaders::get))
+        .route("/v1/boot-config", get(boot_config::get))
+        .route("/v1/report", post(report::post))
+        .route("/v1/join-token", post(join_token::post))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(errors::not_found)
+        .with_state(app)
+}
+
+/// The image a machine is given, and the kernel arguments that its Image
+/// resource adds.
+pub(crate) struct Chosen {
+    pub image: StoredImage,
+    pub arguments: Vec<String>,
+}
+
+/// Why a machine is given no image, in words.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoImage {
+    #[error(
+        "machine {0} belongs to no NodePool; add it to one, or declare a pool with catchAll: true"
+    )]
+    NoPool(String),
+    #[error("NodePool {pool}: {}", crate::images::chain(.source))]
+    Image { pool: String, source: ImageError },
+}
+
+/// Finds the image of a machine; all its files are there.
+pub(crate) fn choose_image(
+    images: &ImageStore,
+    inventory: &Inventory,
+    assignment: &Assignment,
+) -> Result<Chosen, NoImage> {
+    let (Some(pool), Some(name)) = (&assignment.pool, &assignment.image) else {
+        return Err(NoImage::NoPool(assignment.machine.clone()));
+    };
+    let failed = |source| NoImage::Image {
+        pool: pool.clone(),
+        source,
+    };
+    let declared = inventory.image(name);
+    let stored = images.list().map_err(failed)?;
+    let image = resolve_name(&stored, declared, name).map_err(failed)?;
+    images.check_present(image).map_err(failed)?;
+    let arguments = declared
+        .map(|spec| spec.kernel_arguments.clone())
+        .unwrap_or_default();
+    Ok(Chosen {
+        image: image.clone(),
+        arguments,
+    })
+}

@@ -1,0 +1,163 @@
+//! Taking an image folder into the store: checked while it is copied, durable
+//! before it has a name.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use boot_proto::ids::Digest;
+use boot_proto::image::ImageFile;
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest as _, Sha256};
+
+use super::{ImageError, ImageStore, files_of, read_manifest};
+
+/// How much is read, hashed and written at a time.
+const CHUNK: usize = 1 << 20;
+
+impl ImageStore {
+    /// Copies the image in `folder` into the store and tells its digest.
+    /// `progress` hears of each file: name, bytes so far, bytes in all.
+    ///
+    /// Blobs are written even where a blob of that name is there already: that
+    /// heals one that was damaged on disk.
+    ///
+    /// # Errors
+    /// When a file is missing, is not what the manifest says, or cannot be
+    /// written. The store is then as it was.
+    pub fn add(
+        &self,
+        folder: &Path,
+        progress: &mut dyn FnMut(&str, u64, u64),
+    ) -> Result<Digest, ImageError> {
+        let _lock = self.lock()?;
+        let (bytes, manifest) = read_manifest(&folder.join("manifest.json"))?;
+        for (_, file) in files_of(&manifest) {
+            self.add_blob(&folder.join(&file.file), file, progress)?;
+        }
+        let digest = Digest::of(&bytes);
+        let mut draft = Draft::create(&self.manifest_folder(), &digest.hex())?;
+        draft.write(&bytes)?;
+        draft.keep_as(&self.manifest_path(&digest))?;
+        self.list()?;
+        Ok(digest)
+    }
+
+    /// Keeps two writers of the store apart until it is dropped.
+    pub(super) fn lock(&self) -> Result<Flock<File>, ImageError> {
+        let path = self.root.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(ImageError::io("opening", &path))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| ImageError::io("locking", &path)(errno.into()))
+    }
+
+    fn add_blob(
+        &self,
+        path: &Path,
+        file: &ImageFile,
+        progress: &mut dyn FnMut(&str, u64, u64),
+    ) -> Result<(), ImageError> {
+        let mismatch = |reason| ImageError::Mismatch {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut source = File::open(path).map_err(ImageError::io("opening", path))?;
+        let metadata = source.metadata().map_err(ImageError::io("reading", path))?;
+        if !metadata.is_file() {
+            return Err(mismatch("it is not a regular file".into()));
+        }
+        if metadata.len() != file.size {
+            return Err(mismatch(format!(
+                "it has {} bytes, not {}",
+                metadata.len(),
+                file.size
+            )));
+        }
+        let mut draft = Draft::create(&self.blob_folder(), &file.digest.hex())?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; CHUNK];
+        let mut done: u64 = 0;
+        loop {
+            progress(&file.file, done, file.size);
+            let count = source
+                .read(&mut buffer)
+                .map_err(ImageError::io("reading", path))?;
+            if count == 0 {
+                break;
+            }
+            let chunk = buffer.get(..count).unwrap_or_default();
+            hash.update(chunk);
+            draft.write(chunk)?;
+            done = done.saturating_add(count as u64);
+        }
+        let found = Digest::new(hash.finalize().into());
+        if done != file.size || found != file.digest {
+            return Err(mismatch(format!(
+                "its digest is {found}, not {}",
+                file.digest
+            )));
+        }
+        draft.keep_as(&self.blob_path(&file.digest))
+    }
+}
+
+/// A file being written under a name that nothing looks for; it goes away
+/// unless it is kept.
+struct Draft {
+    file: File,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Draft {
+    fn create(folder: &Path, name: &str) -> Result<Self, ImageError> {
+        let path = folder.join(format!(".{name}.part"));
+        // Left behind by a writer that was killed; the lock keeps others away.
+        let _ = fs::remove_file(&path);
+        let file = File::create_new(&path).map_err(ImageError::io("making", &path))?;
+        Ok(Self {
+            file,
+            path,
+            kept: false,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.file
+            .write_all(bytes)
+            .map_err(ImageError::io("writing", &self.path))
+    }
+
+    /// Makes the content durable, then gives it its name, then makes that durable.
+    fn keep_as(mut self, path: &Path) -> Result<(), ImageError> {
+        self.file
+            .set_permissions(Permissions::from_mode(0o444))
+            .and_then(|()| self.file.sync_all())
+            .map_err(ImageError::io("writing", &self.path))?;
+        fs::rename(&self.path, path).map_err(ImageError::io("naming", path))?;
+        self.kept = true;
+        sync_folder(path)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the names in the folder of `path` durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), ImageError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(ImageError::io("writing", folder))
+}

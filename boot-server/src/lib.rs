@@ -1,0 +1,21 @@
+//! Boot-server: turns inventory into DHCP, TFTP and HTTP answers, images and
+//! per-machine boot config.
+
+pub mod arch;
+pub mod boot_config;
+pub mod boots;
+pub mod cli;
+pub mod clock;
+pub mod dhcp;
+pub mod events;
+pub mod explain;
+pub mod farm;
+pub mod http;
+pub mod images;
+pub mod inventory;
+pub mod ipxe;
+pub mod manifests;
+pub mod serve;
+pub mod store;
+pub mod tftp;
+pub mod tokens;

@@ -1,0 +1,350 @@
+//! `boot-server serve`: opens the store, starts the faces, stops them.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot_proto::api::BootView;
+use boot_proto::report::Phase;
+use boot_proto::resources::DhcpMode;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::boots::{BootLog, Observer};
+use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, Leases};
+use crate::events::EventSink;
+use crate::farm::{self, Farm, FarmError};
+use crate::http::{App, BearerToken, Limits, boot_router, management_router};
+use crate::images::{ImageError, ImageStore, chain};
+use crate::inventory::Inventory;
+use crate::store::{Database, StoreError};
+use crate::tftp::{self, TftpError, TftpFiles, TftpOptions, TftpServer};
+use crate::tokens::{Joined, Tokens};
+
+/// Name of the database in the state folder.
+pub const DATABASE: &str = "state.redb";
+/// Name of the image store in the state folder.
+pub const IMAGES: &str = "images";
+/// Name of the management token in the state folder.
+pub const TOKEN: &str = "management.token";
+/// How often the manifest folder is looked at.
+const MANIFEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What to serve, from where.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Folder of manifests.
+    pub manifests: PathBuf,
+    /// Folder of state.
+    pub state: PathBuf,
+    /// Where the boot face listens.
+    pub listen_boot: SocketAddr,
+    /// Where the management face listens.
+    pub listen_management: SocketAddr,
+    /// Interfaces for DHCP; empty means all in a declared subnet.
+    pub interfaces: Vec<String>,
+    /// Folder of boot loaders.
+    pub loaders: PathBuf,
+    /// Whether to serve DHCP.
+    pub dhcp: bool,
+    /// Whether to serve TFTP.
+    pub tftp: bool,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state folder cannot be made.
+    #[error("making the state folder {path}")]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The manifests are wrong.
+    #[error(transparent)]
+    Farm(#[from] FarmError),
+    /// The image store cannot be opened.
+    #[error("opening the image store")]
+    Images(#[from] ImageError),
+    /// The management token cannot be read or made.
+    #[error("reading or making the management token {path}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// An HTTP port cannot be had.
+    #[error(
+        "listening for HTTP on {address}; is another server running, or is it not an address of this machine?"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// DHCP cannot be served.
+    #[error(transparent)]
+    Dhcp(#[from] DhcpError),
+    /// TFTP cannot be served.
+    #[error(transparent)]
+    Tftp(#[from] TftpError),
+}
+
+/// The running server.
+pub struct Server {
+    app: App,
+    tasks: JoinSet<()>,
+    observer: Observer,
+    stop: CancellationToken,
+    /// They stop when they are dropped.
+    datagrams: (Option<DhcpServer>, Option<TftpServer>),
+    /// Where the boot face listens.
+    pub boot: SocketAddr,
+    /// Where the management face listens.
+    pub management: SocketAddr,
+}
+
+impl Server {
+    /// Opens everything and starts serving in the background.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; nothing is left running then.
+    pub async fn start(options: &ServeOptions) -> Result<Self, ServeError> {
+        let app = open(options)?;
+        let token = read_token(options)?;
+        let boot = listen(options.listen_boot).await?;
+        let management = listen(options.listen_management).await?;
+        let addresses = (
+            local(&boot, options.listen_boot),
+            local(&management, options.listen_management),
+        );
+        let datagrams = start_datagrams(options, &app, addresses.0.port())?;
+
+        let stop = CancellationToken::new();
+        let observer = observer(Arc::clone(&app.farm));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(crate::http::serve(
+            boot,
+            boot_router(app.clone()),
+            Limits::default(),
+            stop.clone(),
+        ));
+        let management_router = management_router(app.clone(), token);
+        tasks.spawn(crate::http::serve(
+            management,
+            management_router,
+            Limits::default(),
+            stop.clone(),
+        ));
+        let background = [
+            tokio::spawn(farm::watch(Arc::clone(&app.farm), MANIFEST_INTERVAL)),
+            tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
+            tokio::spawn(Arc::clone(&app.tokens).run()),
+        ];
+        let stopping = stop.clone();
+        tasks.spawn(async move {
+            stopping.cancelled().await;
+            background.iter().for_each(tokio::task::JoinHandle::abort);
+        });
+        resume(&app);
+        announce(&app, options, addresses.0, addresses.1);
+        Ok(Self {
+            app,
+            tasks,
+            observer,
+            stop,
+            datagrams,
+            boot: addresses.0,
+            management: addresses.1,
+        })
+    }
+
+    /// Stops: no new requests, those under way may finish shortly, what is
+    /// learned is on disk.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        drop(self.datagrams);
+        while self.tasks.join_next().await.is_some() {}
+        let (boots, observer) = (Arc::clone(&self.app.boots), self.observer);
+        let _ = tokio::task::spawn_blocking(move || boots.flush(&observer)).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn open(options: &ServeOptions) -> Result<App, ServeError> {
+    let state = &options.state;
+    std::fs::create_dir_all(state).map_err(|source| ServeError::State {
+        path: state.clone(),
+        source,
+    })?;
+    let database = Database::open(&state.join(DATABASE))?;
+    let farm = Arc::new(Farm::open(database.clone(), &options.manifests)?);
+    Ok(App {
+        farm,
+        leases: Arc::new(Leases::open(database.clone())?),
+        images: Arc::new(ImageStore::open(&state.join(IMAGES))?),
+        boots: BootLog::open(database.clone())?,
+        tokens: Tokens::open(database, &options.manifests)?,
+        loaders: options.loaders.clone(),
+    })
+}
+
+fn read_token(options: &ServeOptions) -> Result<BearerToken, ServeError> {
+    let path = options.state.join(TOKEN);
+    BearerToken::read_or_make(&path).map_err(|source| ServeError::Token { path, source })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+fn start_datagrams(
+    options: &ServeOptions,
+    app: &App,
+    http_port: u16,
+) -> Result<(Option<DhcpServer>, Option<TftpServer>), ServeError> {
+    let events: Arc<dyn EventSink> = app.boots.clone();
+    let tftp = if options.tftp {
+        let files = TftpFiles {
+            dir: options.loaders.clone(),
+        };
+        Some(tftp::spawn(
+            files,
+            Arc::clone(&events),
+            TftpOptions::default(),
+        )?)
+    } else {
+        None
+    };
+    let dhcp = if options.dhcp {
+        let interfaces = options.interfaces.clone();
+        let dhcp_options = DhcpOptions {
+            interfaces,
+            http_port,
+        };
+        Some(dhcp::spawn(
+            Arc::clone(&app.farm),
+            Arc::clone(&app.leases),
+            events,
+            dhcp_options,
+        )?)
+    } else {
+        None
+    };
+    Ok((dhcp, tftp))
+}
+
+/// Keeps each machine's record at its latest boot.
+fn observer(farm: Arc<Farm>) -> Observer {
+    Arc::new(move |boot: &BootView| {
+        let Some(machine) = &boot.machine else { return };
+        if let Err(error) = farm.learn_boot(machine, boot.address, &boot.phase, boot.image) {
+            tracing::debug!(machine, error = %chain(&error), "a machine's boot is not remembered");
+        }
+    })
+}
+
+/// Goes on seeing machines through to Ready that had joined when an earlier
+/// server stopped.
+fn resume(app: &App) {
+    let inventory = app.farm.inventory();
+    for boot in app.boots.list() {
+        let has_joined = boot.phases.iter().any(|time| time.phase == Phase::Join);
+        let (Some(mac), Some(machine), true) = (boot.mac, &boot.machine, has_joined) else {
+            continue;
+        };
+        let is_latest = app
+            .boots
+            .latest(mac)
+            .is_some_and(|latest| latest.id == boot.id);
+        if boot.outcome == "ready" || !is_latest {
+            continue;
+        }
+        let Some(assignment) = inventory.assignment_of(machine) else {
+            continue;
+        };
+        let Some(cluster) = assignment.cluster else {
+            continue;
+        };
+        let joined = Joined {
+            boot: boot.id,
+            mac,
+            machine: assignment.machine,
+            hostname: assignment.hostname,
+            cluster,
+            labels: assignment.profile.labels,
+            taints: assignment.profile.taints,
+        };
+        app.tokens.follow(joined, Arc::clone(&app.boots));
+    }
+}
+
+/// Says what is served: an operator sees at once whether it is what was meant.
+fn announce(app: &App, options: &ServeOptions, boot: SocketAddr, management: SocketAddr) {
+    let inventory = app.farm.inventory();
+    tracing::info!(manifests = %options.manifests.display(), state = %options.state.display(),
+        "{}", inventory.declared().summary());
+    tracing::info!(%boot, %management, dhcp = options.dhcp, tftp = options.tftp, "serving");
+    if options.tftp && !options.loaders.is_dir() {
+        tracing::warn!(loaders = %options.loaders.display(),
+            "there is no such folder of boot loaders; install Debian's package ipxe, or name another with --loaders");
+    }
+    announce_subnets(&inventory);
+    let images = app.images.list().unwrap_or_default();
+    if images.is_empty() {
+        tracing::warn!("the image store is empty; add an image with `boot-server image add DIR`");
+    }
+    for image in images.iter() {
+        tracing::info!(image = %image.manifest.name, digest = %image.digest, "image");
+    }
+}
+
+fn announce_subnets(inventory: &Inventory) {
+    let addresses = interface_addresses();
+    for subnet in inventory.subnets() {
+        let spec = &subnet.spec;
+        let here: Vec<String> = addresses
+            .iter()
+            .filter(|(_, address)| spec.cidr.contains(address))
+            .map(|(interface, address)| format!("{interface} {address}"))
+            .collect();
+        if here.is_empty() && spec.mode != DhcpMode::Off {
+            tracing::info!(subnet = subnet.name(), cidr = %spec.cidr, mode = ?spec.mode,
+                "subnet; no interface has an address in it, so that only relays reach it");
+        } else {
+            tracing::info!(subnet = subnet.name(), cidr = %spec.cidr, mode = ?spec.mode,
+                interfaces = here.join(", "), "subnet");
+        }
+    }
+}
+
+fn interface_addresses() -> Vec<(String, Ipv4Addr)> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address.as_ref()?.as_sockaddr_in()?.ip();
+            Some((interface.interface_name, address))
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! The few calls to a cluster's API server that tokens and nodes need.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use boot_proto::time::WallClock;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::TokenError;
+
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often `cluster-info` is looked at while a signature is waited for.
+const SIGNATURE_POLL: Duration = Duration::from_millis(300);
+/// Type of a bootstrap token's Secret.
+const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
+/// The group whose members kubeadm's rules let join.
+const JOIN_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
+
+/// A cluster's API server.
+#[derive(Clone)]
+pub(super) struct ClusterApi {
+    client: kube::Client,
+}
+
+impl ClusterApi {
+    pub async fn open(kubeconfig: &Path) -> Result<Self, TokenError> {
+        let wrong = |error: &dyn std::error::Error| TokenError::Kubeconfig {
+            path: kubeconfig.to_owned(),
+            reason: crate::images::chain(error),
+        };
+        let file = Kubeconfig::read_from(kubeconfig).map_err(|error| wrong(&error))?;
+        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| wrong(&error))?;
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.read_timeout = Some(CALL_TIMEOUT);
+        config.reset_reader_on_write = true;
+        // The machine asks again; it is told what is wrong at once.
+        config.default_retry = false;
+        let client = kube::Client::try_from(config).map_err(|error| wrong(&error))?;
+        Ok(Self { client })
+    }
+
+    pub async fn create_token(
+        &self,
+        id: &str,
+        secret: &str,
+        machine: &str,
+        expires: WallClock,
+    ) -> Result<(), TokenError> {
+        let data = [
+            ("token-id", id.to_owned()),
+            ("token-secret", secret.to_owned()),
+            ("expiration", expires.to_rfc3339()),
+            ("usage-bootstrap-authentication", "true".to_owned()),
+            ("usage-bootstrap-signing", "true".to_owned()),
+            ("auth-extra-groups", JOIN_GROUP.to_owned()),
+            (
+                "description",
+                format!("Moonfarm: lets machine {machine} join, once"),
+            ),
+        ];
+        let object = Secret {
+            metadata: ObjectMeta {
+                name: Some(secret_name(id)),
+                namespace: Some("kube-system".into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(SECRET_TYPE.into()),
+            string_data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+            ..Secret::default()
+        };
+        self.secrets()
+            .create(&PostParams::default(), &object)
+            .await
+            .map(|_| ())
+            .map_err(|error| TokenError::api("creating a join token", &error))
+    }
+
+    /// Deletes a token; one that is gone is fine.
+    pub async fn delete_token(&self, id: &str) -> Result<(), TokenError> {
+        match self
+            .secrets()
+            .delete(&secret_name(id), &DeleteParams::default())
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(TokenError::api("revoking a join token", &error)),
+        }
+    }
+
+    /// Waits until `cluster-info` is signed with the token, so that kubeadm's
+    /// discovery works at its first try. `false` when it is not within `limit`,
+    /// or cannot be seen.
+    pub async fn wait_for_signature(&self, id: &str, limit: Duration) -> bool {
+        let key = format!("jws-kubeconfig-{id}");
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "kube-public");
+        let wait = async {
+            loop {
+                match maps.get("cluster-info").await {
+                    Ok(map) if has_key(map.data.as_ref(), &key) => return true,
+                    Ok(_) => {}
+                    Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
+                        return false;
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(SIGNATURE_POLL).await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.unwrap_or(false)
+    }
+
+    pub async fn node(&self, name: &str) -> Result<Option<Node>, TokenError> {
+        self.nodes()
+            .get_opt(name)
+            .await
+            .map_err(|error| TokenError::api("looking for the Node", &error))
+    }
+
+    /// Deletes this Node, and not one that has come under its name since.
+    pub async fn delete_node(&self, node: &Node) -> Result<(), TokenError> {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let same = Preconditions {
+            uid: node.metadata.uid.clone(),
+            resource_version: None,
+        };
+        let params = DeleteParams::default().preconditions(same);
+        match self.nodes().delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(TokenError::api("deleting the former Node", &error)),
+        }
+    }
+
+    pub async fn patch_node(
+        &self,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<(), TokenError> {
+        self.nodes()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+            .map_err(|error| TokenError::api("labelling the Node", &error))
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), "kube-system")
+    }
+
+    fn nodes(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+}
+
+fn secret_name(id: &str) -> String {
+    format!("bootstrap-token-{id}")
+}
+
+fn has_key(data: Option<&BTreeMap<String, String>>, key: &str) -> bool {
+    data.is_some_and(|data| data.contains_key(key))
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
