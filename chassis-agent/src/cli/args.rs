@@ -1,0 +1,191 @@
+//! The command line and its help.
+
+use std::path::PathBuf;
+
+use boot_proto::ids::SlotId;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::drivers::{BootTarget, PowerAction};
+
+/// Finds the machines of a chassis and switches them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chassis-agent",
+    version,
+    about = "Finds the machines of chassis managers and switches them on and off",
+    after_help = EXAMPLES
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  What is in this chassis, as a table and as JSON:
+    chassis-agent observe --address moonshot1 --profile auto \\
+        --user Administrator --password-file /etc/moonfarm/moonshot1.password
+    chassis-agent observe --address moonshot1 --user Administrator \\
+        --password-file pw -o json | jq -r '.[].macs[0]'
+
+  Boot two cartridges from the network:
+    chassis-agent power force-off c11n1 c12n1 --address moonshot1 --user … --password-file pw
+    chassis-agent boot-once pxe   c11n1 c12n1 --address moonshot1 --user … --password-file pw
+    chassis-agent power on        c11n1 c12n1 --address moonshot1 --user … --password-file pw
+
+  Keep all chassis of a folder of manifests registered with boot-server:
+    chassis-agent run --manifests /etc/moonfarm --boot-server http://127.0.0.1:8443 \\
+        --token-file /etc/moonfarm/token
+
+The host key of a chassis is recorded at first contact and refused when it
+changes; --host-key pins one instead. Logs go to stderr; RUST_LOG=debug says more.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Scan one chassis manager and print its machines
+    #[command(after_help = "\
+Prints slot, power, MACs and model of every machine; with -o json an array with
+slot, macs, power, uuid, serial, manufacturer, model and nics. Empty slots are
+left out. Changes nothing on the device.")]
+    Observe(ObserveArgs),
+    /// Switch machines and wait until the device shows the new state
+    #[command(after_help = "\
+off asks the operating system to shut down and waits for it; when it does not
+listen, the command fails and says so, and force-off cuts the power. cycle and
+reset are force-off, the wait for it, and on. Prints one line per slot; the exit
+status is not 0 when any slot failed.")]
+    Power(PowerArgs),
+    /// Choose what machines boot from next time, once
+    #[command(after_help = "\
+Some firmware forgets the choice when the machine is powered off afterwards:
+power it off first, then choose, then power it on.")]
+    BootOnce(BootOnceArgs),
+    /// Run the agent: register machines with boot-server and carry out desired power
+    #[command(after_help = "\
+Reads the Chassis manifests of a folder (and reads them again when they change),
+scans each chassis at its scanInterval and its power at its powerInterval, sends
+what it finds to boot-server, and powers machines on and off as boot-server
+says. A machine is told to boot from the network before it is powered on. Never
+orders anything on an observation that is old or failed. Stops cleanly on
+SIGTERM and Ctrl-C.")]
+    Run(RunArgs),
+}
+
+/// Where a device is and how to log in.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Chassis manager: HOST, HOST:PORT or [IPV6]:PORT
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub address: String,
+    /// Hardware profile, or `auto` to recognise the device
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub profile: String,
+    /// User name
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// File whose first line is the password
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "private_key_file"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// File with a private key without passphrase; tried before the password
+    #[arg(long, value_name = "FILE")]
+    pub private_key_file: Option<PathBuf>,
+    /// The host key's fingerprint, as ssh-keygen -l prints it
+    #[arg(long, value_name = "SHA256:…", conflicts_with = "insecure")]
+    pub host_key: Option<String>,
+    /// File that records host keys at first contact
+    #[arg(long, value_name = "FILE")]
+    pub known_hosts: Option<PathBuf>,
+    /// Take any host key; for laboratories only
+    #[arg(long)]
+    pub insecure: bool,
+    /// Offer SSH algorithms that are no longer safe, for old firmware
+    #[arg(long)]
+    pub legacy_algorithms: bool,
+    /// Folder with more hardware profiles
+    #[arg(long, value_name = "DIR")]
+    pub profiles: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table for people.
+    Table,
+    /// JSON.
+    Json,
+}
+
+/// `observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+/// `power`.
+#[derive(Debug, Args)]
+pub struct PowerArgs {
+    /// What to do
+    #[arg(value_enum)]
+    pub action: PowerAction,
+    /// Slots, such as c11n1
+    #[arg(required = true, value_name = "SLOT")]
+    pub slots: Vec<SlotId>,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `boot-once`.
+#[derive(Debug, Args)]
+pub struct BootOnceArgs {
+    /// What to boot from
+    #[arg(value_enum)]
+    pub target: BootTarget,
+    /// Slots, such as c11n1
+    #[arg(required = true, value_name = "SLOT")]
+    pub slots: Vec<SlotId>,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder with manifests
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Management address of boot-server
+    #[arg(long, value_name = "URL")]
+    pub boot_server: String,
+    /// File whose first line is the bearer token for boot-server
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// File with the certificate (PEM) that signs boot-server's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Folder for what must outlive a restart: recorded host keys
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/moonfarm/chassis-agent"
+    )]
+    pub state: PathBuf,
+    /// Machines of one chassis that may be powered on per power interval
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub power_ons: u32,
+    /// Folder with more hardware profiles
+    #[arg(long, value_name = "DIR")]
+    pub profiles: Option<PathBuf>,
+}

@@ -1,0 +1,506 @@
+//! HTTP with one Redfish service: bounded, patient with what is known to pass,
+//! and never showing a password. Who logs in how is `session`.
+
+use std::time::Duration;
+
+use boot_proto::redfish_rules::RedfishRules;
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Method, Url, redirect};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::answer::{Answer, read_body};
+use super::endpoint::Endpoint;
+use super::fetch::{Fetch, FetchError, Fetched};
+use super::session::Sessions;
+use super::tls;
+use crate::drivers::{DriverError, excerpt};
+
+/// A connection to one service.
+pub struct Client {
+    endpoint: Endpoint,
+    rules: RedfishRules,
+    tls: rustls::ClientConfig,
+    reads: reqwest::Client,
+    orders: Option<reqwest::Client>,
+    pub(super) sessions: Sessions,
+    /// Requests of this visit.
+    sent: u32,
+}
+
+/// If-Match of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Left out.
+    None,
+    /// This ETag.
+    Etag(String),
+    /// `*`: any.
+    Any,
+}
+
+/// Something to be done.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// POST, PATCH or DELETE.
+    pub method: Method,
+    /// Where.
+    pub path: &'a str,
+    /// What.
+    pub body: Option<Value>,
+    /// On which state.
+    pub if_match: IfMatch,
+}
+
+/// Which credentials go with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Auth {
+    None,
+    Basic,
+    Token(String),
+}
+
+impl Client {
+    /// A client that has not connected yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(endpoint: Endpoint, rules: RedfishRules) -> Result<Self, DriverError> {
+        let failed = |reason: String| {
+            DriverError::Profile(format!("{}: setting up TLS: {reason}", endpoint.address()))
+        };
+        let tls = tls::config(&endpoint.tls).map_err(|error| failed(error.to_string()))?;
+        let reads = build(&tls, &rules, rules.http.keep_alive)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            sessions: Sessions::new(rules.login),
+            endpoint,
+            rules,
+            tls,
+            reads,
+            orders: None,
+            sent: 0,
+        })
+    }
+
+    /// Goes on by the rules of another profile; a session is kept.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn set_rules(&mut self, rules: RedfishRules) -> Result<(), DriverError> {
+        self.reads = build(&self.tls, &rules, rules.http.keep_alive)
+            .map_err(|error| DriverError::Profile(error.to_string()))?;
+        self.orders = None;
+        self.sessions.set_way(rules.login);
+        self.rules = rules;
+        Ok(())
+    }
+
+    /// Where the service is, for messages.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.endpoint.address()
+    }
+
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) const fn rules(&self) -> &RedfishRules {
+        &self.rules
+    }
+
+    /// Begins a new visit with a full budget of requests.
+    pub const fn begin_visit(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Requests of this visit so far.
+    #[must_use]
+    pub const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Gets a resource, patiently. The answer may be a refusal.
+    ///
+    /// # Errors
+    /// When the service cannot be reached, refuses the login, or has no session
+    /// left.
+    pub async fn get(&mut self, path: &str) -> Result<Answer, DriverError> {
+        let mut pause = self.rules.http.pause.duration();
+        let mut left = self.rules.http.retries;
+        loop {
+            let order = Order {
+                method: Method::GET,
+                path,
+                body: None,
+                if_match: IfMatch::None,
+            };
+            let result = self.exchange(&order).await;
+            let again = match &result {
+                Ok(answer) => answer.status >= 500 && answer.status != 501 && !answer.is_full(),
+                Err(DriverError::Unreachable { reason, .. }) => !reason.contains("certificate"),
+                Err(_) => false,
+            };
+            if !again || left == 0 {
+                return result;
+            }
+            tracing::debug!(address = self.address(), path, left, "asking again");
+            left -= 1;
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Gives an order, once: whether it may be repeated only the caller knows.
+    ///
+    /// # Errors
+    /// When the service cannot be reached, refuses the login, or has no session
+    /// left.
+    pub async fn send(&mut self, order: &Order<'_>) -> Result<Answer, DriverError> {
+        self.exchange(order).await
+    }
+
+    /// One request with credentials; logs in before, and once more when a
+    /// session has run out.
+    async fn exchange(&mut self, order: &Order<'_>) -> Result<Answer, DriverError> {
+        let is_root = is_service_root(order.path);
+        for attempt in 0..2 {
+            // The root is open to everybody (DSP0266 §9.2) and says where
+            // sessions are made.
+            let auth = if is_root && attempt == 0 {
+                Auth::None
+            } else {
+                self.authorise().await?
+            };
+            let answer = self.raw(order, &auth).await?;
+            if answer.is_full() {
+                return Err(self.full(&answer));
+            }
+            if answer.status == 403 && answer.wants_new_password() {
+                return Err(self.refused_login(
+                    "the password is the factory's and must be changed on the device first"
+                        .to_owned(),
+                ));
+            }
+            if answer.status != 401 {
+                return Ok(answer);
+            }
+            if matches!(auth, Auth::Basic) {
+                let reason = format!("{} {}", order.path, answer.complaint());
+                return Err(self.refused_login(reason));
+            }
+            // A service forgets sessions when it restarts or has too many.
+            if matches!(auth, Auth::Token(_)) {
+                self.sessions.forget();
+            }
+        }
+        let reason = format!("{} was refused with a fresh session", order.path);
+        Err(self.refused_login(reason))
+    }
+
+    pub(super) fn refused_login(&self, reason: String) -> DriverError {
+        DriverError::LoginRefused {
+            address: self.address(),
+            user: self.endpoint.user.clone(),
+            reason: self.scrub(reason),
+        }
+    }
+
+    /// One request as it is.
+    pub(super) async fn raw(
+        &mut self,
+        order: &Order<'_>,
+        auth: &Auth,
+    ) -> Result<Answer, DriverError> {
+        let doing = format!("{} {}", order.method, order.path);
+        if self.sent >= self.rules.limits.requests {
+            return Err(DriverError::Garbled {
+                command: doing,
+                problem: format!(
+                    "{} requests were not enough for this service",
+                    self.rules.limits.requests
+                ),
+                excerpt: String::new(),
+            });
+        }
+        self.sent += 1;
+        let url = self.url(order.path)?;
+        let request = self.request(order, url, auth)?;
+        tracing::trace!(address = self.address(), request = doing, "sending");
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.broken(&doing, error)),
+        };
+        self.read(&doing, response).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, DriverError> {
+        let clean = super::resources::clean_path(path).ok_or_else(|| DriverError::Garbled {
+            command: format!("GET {}", excerpt(path)),
+            problem: "it is no path of this service".into(),
+            excerpt: excerpt(path),
+        })?;
+        let mut url = self.endpoint.base.clone();
+        let (path, query) = clean
+            .split_once('?')
+            .map_or((clean, None), |(p, q)| (p, Some(q)));
+        url.set_path(path);
+        url.set_query(query);
+        Ok(url)
+    }
+
+    fn request(
+        &mut self,
+        order: &Order<'_>,
+        url: Url,
+        auth: &Auth,
+    ) -> Result<reqwest::RequestBuilder, DriverError> {
+        let is_read = order.method == Method::GET;
+        if !is_read && self.orders.is_none() {
+            // An order must not be lost on a kept connection that has died.
+            let fresh = build(&self.tls, &self.rules, false)
+                .map_err(|error| DriverError::Profile(error.to_string()))?;
+            self.orders = Some(fresh);
+        }
+        let client = match &self.orders {
+            Some(orders) if !is_read => orders,
+            _ => &self.reads,
+        };
+        let mut request = client.request(order.method.clone(), url);
+        if !is_read || !self.rules.http.keep_alive {
+            request = request.header(header::CONNECTION, "close");
+        }
+        request = match auth {
+            Auth::None => request,
+            Auth::Basic => {
+                request.basic_auth(&self.endpoint.user, Some(self.endpoint.password.reveal()))
+            }
+            Auth::Token(token) => request.header("X-Auth-Token", sensitive(token)),
+        };
+        request = match &order.if_match {
+            IfMatch::None => request,
+            IfMatch::Any => request.header(header::IF_MATCH, "*"),
+            IfMatch::Etag(etag) => request.header(header::IF_MATCH, etag),
+        };
+        Ok(match &order.body {
+            None => request,
+            Some(body) => request.json(body),
+        })
+    }
+
+    /// Reads an answer up to the limit.
+    async fn read(
+        &self,
+        doing: &str,
+        mut response: reqwest::Response,
+    ) -> Result<Answer, DriverError> {
+        let status = response.status().as_u16();
+        let headers = response.headers();
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        let mut answer = Answer {
+            status,
+            etag: text("etag").filter(|etag| !etag.trim().is_empty()),
+            location: text("location"),
+            token: text("x-auth-token").filter(|token| !token.trim().is_empty()),
+            body: Value::Null,
+            oddity: None,
+        };
+        if (300..400).contains(&status) && status != 304 {
+            let to = answer.location.as_deref().unwrap_or("nowhere");
+            return Err(DriverError::Garbled {
+                command: doing.to_owned(),
+                problem: "it points to another host, another port or another scheme; give the \
+                          address it names if that is the device"
+                    .into(),
+                excerpt: excerpt(to),
+            });
+        }
+        // iDRAC 8 breaks the body of a 401 off, and nothing in it matters.
+        if status == 401 {
+            return Ok(answer);
+        }
+        let limit = usize::try_from(self.rules.limits.body.0).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    if bytes.len() + chunk.len() > limit {
+                        return Err(DriverError::Garbled {
+                            command: doing.to_owned(),
+                            problem: format!("it is longer than {}", self.rules.limits.body),
+                            excerpt: excerpt(&String::from_utf8_lossy(
+                                bytes.get(..160).unwrap_or_default(),
+                            )),
+                        });
+                    }
+                    bytes.extend_from_slice(&chunk);
+                }
+                Ok(None) => break,
+                Err(error) => return Err(self.broken(doing, error)),
+            }
+        }
+        (answer.body, answer.oddity) = read_body(&bytes);
+        answer.oddity = answer.oddity.map(|text| self.scrub(text));
+        Ok(answer)
+    }
+
+    fn broken(&self, doing: &str, error: reqwest::Error) -> DriverError {
+        let address = self.address();
+        let doing = doing.to_owned();
+        if error.is_timeout() {
+            let http = &self.rules.http;
+            let after = if error.is_connect() {
+                http.connect.duration()
+            } else {
+                http.request.duration()
+            };
+            return DriverError::TimedOut {
+                address,
+                doing,
+                after,
+            };
+        }
+        let reason = self.scrub(chain(&error.without_url()));
+        if reason.contains(TOO_MANY_REDIRECTS) {
+            return DriverError::Garbled {
+                command: doing,
+                problem: TOO_MANY_REDIRECTS.into(),
+                excerpt: String::new(),
+            };
+        }
+        DriverError::Unreachable {
+            address,
+            doing,
+            reason,
+        }
+    }
+
+    pub(super) fn full(&mut self, answer: &Answer) -> DriverError {
+        self.sessions.back_off(self.rules.http.full.duration());
+        DriverError::Busy {
+            address: self.address(),
+            answer: answer.complaint(),
+        }
+    }
+
+    /// A service may send back what it was sent.
+    pub(super) fn scrub(&self, text: String) -> String {
+        let password = self.endpoint.password.reveal();
+        if password.is_empty() {
+            text
+        } else {
+            text.replace(password, "(password)")
+        }
+    }
+
+    /// The answer as a resource, or why there is none.
+    async fn resource(&mut self, path: &str) -> Result<Value, FetchError> {
+        let command = format!("GET {path}");
+        let answer = match self.get(path).await {
+            Ok(answer) => answer,
+            Err(error @ DriverError::Garbled { .. }) => return Err(FetchError::Absent(error)),
+            Err(error) => return Err(FetchError::Fatal(error)),
+        };
+        if !answer.is_success() {
+            let answer = self.scrub(answer.complaint());
+            return Err(FetchError::Absent(DriverError::Refused { command, answer }));
+        }
+        match answer.oddity {
+            None => Ok(answer.body),
+            Some(text) => Err(FetchError::Absent(DriverError::Garbled {
+                command,
+                problem: "it is no JSON".into(),
+                excerpt: excerpt(&text),
+            })),
+        }
+    }
+}
+
+impl Fetch for Client {
+    fn get<'a>(&'a mut self, path: &'a str) -> Fetched<'a> {
+        Box::pin(self.resource(path))
+    }
+}
+
+const TOO_MANY_REDIRECTS: &str = "too many redirects";
+
+fn is_service_root(path: &str) -> bool {
+    matches!(path.trim_end_matches('/'), "/redfish/v1" | "/redfish")
+}
+
+fn sensitive(token: &str) -> header::HeaderValue {
+    let mut value = header::HeaderValue::from_str(token.trim())
+        .unwrap_or_else(|_| header::HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// Follows a redirect to the same host, port and scheme only: another host
+/// would be sent the order, and perhaps the login.
+fn same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    const MOST: usize = 5;
+    let place = |url: &Url| {
+        (
+            url.scheme().to_owned(),
+            url.host_str().map(str::to_owned),
+            url.port_or_known_default(),
+        )
+    };
+    if attempt.previous().len() > MOST {
+        return attempt.error(TOO_MANY_REDIRECTS);
+    }
+    match attempt.previous().first() {
+        Some(first) if place(first) == place(attempt.url()) => attempt.follow(),
+        _ => attempt.stop(),
+    }
+}
+
+fn build(
+    tls: &rustls::ClientConfig,
+    rules: &RedfishRules,
+    keep_alive: bool,
+) -> Result<reqwest::Client, reqwest::Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::ACCEPT,
+        header::HeaderValue::from_static("application/json"),
+    );
+    headers.insert("OData-Version", header::HeaderValue::from_static("4.0"));
+    // No Accept-Encoding: compression turns ETags weak.
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .http1_only()
+        // A proxy of the environment is for the outside, not for BMCs.
+        .no_proxy()
+        .default_headers(headers)
+        .user_agent(concat!(
+            "moonfarm-chassis-agent/",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .redirect(redirect::Policy::custom(same_host))
+        .connect_timeout(rules.http.connect.duration())
+        .timeout(rules.http.request.duration())
+        .pool_max_idle_per_host(usize::from(keep_alive))
+        .pool_idle_timeout(Duration::from_secs(20))
+        .build()
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,323 @@
+//! MACs of a host out of all the places where vendors show them, cleaned. Pure.
+//!
+//! No place is complete on every machine: iLO 5 lists only some cards among
+//! NetworkAdapters, OpenBMC has boot options alone, an iDRAC knows InfiniBand
+//! cards as network device functions only. So the MACs are the union.
+
+use std::collections::BTreeSet;
+
+use boot_proto::api::ObservedNic;
+use boot_proto::ids::MacAddr;
+use boot_proto::redfish_rules::{MacRules, fits, matches_pattern};
+use serde_json::Value;
+
+use super::resources::{device_path_macs, texts};
+
+/// The NICs of one host, as they are found.
+#[derive(Debug)]
+pub struct NicList<'a> {
+    rules: &'a MacRules,
+    macs: Vec<MacAddr>,
+    nics: Vec<ObservedNic>,
+    /// MACs of interfaces between host and BMC, wherever they show up again.
+    foreign: BTreeSet<MacAddr>,
+}
+
+impl<'a> NicList<'a> {
+    /// An empty list.
+    #[must_use]
+    pub const fn new(rules: &'a MacRules) -> Self {
+        Self {
+            rules,
+            macs: Vec::new(),
+            nics: Vec::new(),
+            foreign: BTreeSet::new(),
+        }
+    }
+
+    /// MACs in the order in which they were found, and NICs.
+    #[must_use]
+    pub fn finish(self) -> (Vec<MacAddr>, Vec<ObservedNic>) {
+        (self.macs, self.nics)
+    }
+
+    /// A member of the system's EthernetInterfaces.
+    pub fn interface(&mut self, interface: &Value) {
+        let permanent = self.read(interface.get("PermanentMACAddress"));
+        let current = self.read(interface.get("MACAddress"));
+        if self.rules.not_host.iter().any(|rule| fits(rule, interface)) {
+            self.foreign.extend(permanent.into_iter().chain(current));
+            return;
+        }
+        let name = name(interface);
+        match (permanent, current) {
+            (None, None) => self.nics.push(ObservedNic {
+                name,
+                mac: None,
+                switch: None,
+            }),
+            (permanent, current) => {
+                for mac in permanent.into_iter().chain(current) {
+                    self.add(&name, mac);
+                }
+            }
+        }
+    }
+
+    /// A member of the BaseNetworkAdapters of older iLO firmware.
+    pub fn base_adapter(&mut self, adapter: &Value) {
+        let slot = ["StructuredName", "Name", "Id"]
+            .iter()
+            .find_map(|name| super::resources::text(adapter, name))
+            .unwrap_or_default();
+        let ports = adapter.get("PhysicalPorts").and_then(Value::as_array);
+        for (index, port) in ports.into_iter().flatten().enumerate() {
+            let mac = port.get("MacAddress").or_else(|| port.get("MACAddress"));
+            if let Some(mac) = self.read(mac) {
+                self.add(&format!("{slot} port {}", index + 1), mac);
+            }
+        }
+    }
+
+    /// A network device function of an adapter. Returns its MACs.
+    pub fn function(&mut self, adapter: &str, function: &Value) -> Vec<MacAddr> {
+        let ethernet = function.get("Ethernet").unwrap_or(&Value::Null);
+        let found: Vec<MacAddr> = ["PermanentMACAddress", "MACAddress"]
+            .iter()
+            .filter_map(|place| self.read(ethernet.get(place)))
+            .collect();
+        let name = below(adapter, &name(function));
+        for mac in &found {
+            self.add(&name, *mac);
+        }
+        found
+    }
+
+    /// A port of an adapter, as Port or as the older NetworkPort. Returns its
+    /// MACs.
+    pub fn port(&mut self, adapter: &str, port: &Value) -> Vec<MacAddr> {
+        let mut found = Vec::new();
+        let ethernet = port.get("Ethernet").unwrap_or(&Value::Null);
+        for text in texts(ethernet, "AssociatedMACAddresses")
+            .into_iter()
+            .chain(texts(port, "AssociatedNetworkAddresses"))
+        {
+            found.extend(self.read(Some(&Value::String(text))));
+        }
+        // Lenovo writes it here alone on some firmware.
+        let vendors = port.get("Oem").and_then(Value::as_object);
+        for vendor in vendors.into_iter().flat_map(serde_json::Map::values) {
+            found.extend(self.read(vendor.get("PhysicalPortMacAddress")));
+        }
+        let name = below(adapter, &format!("port {}", name(port)));
+        for mac in &found {
+            self.add(&name, *mac);
+        }
+        found
+    }
+
+    /// A boot option.
+    pub fn boot_option(&mut self, option: &Value) {
+        let name = ["DisplayName", "BootOptionReference", "Id"]
+            .iter()
+            .find_map(|name| super::resources::text(option, name))
+            .unwrap_or_default();
+        let path = option
+            .get("UefiDevicePath")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        self.device_path(&name, path);
+    }
+
+    /// The boot targets that the system itself lists as device paths.
+    pub fn boot_targets(&mut self, system: &Value) {
+        for path in boot_targets(system) {
+            self.device_path("boot target", &path);
+        }
+    }
+
+    /// BIOS attributes, where the rules name some.
+    pub fn bios(&mut self, bios: &Value) {
+        let attributes = bios.get("Attributes").and_then(Value::as_object);
+        for (name, value) in attributes.into_iter().flatten() {
+            let is_mac = self
+                .rules
+                .bios_attributes
+                .iter()
+                .any(|pattern| matches_pattern(pattern, name));
+            if let (true, Some(mac)) = (is_mac, self.read(Some(value))) {
+                self.add(name, mac);
+            }
+        }
+    }
+
+    fn device_path(&mut self, name: &str, path: &str) {
+        for text in device_path_macs(path) {
+            if let Some(mac) = self.read(Some(&Value::String(text))) {
+                self.add(name, mac);
+            }
+        }
+    }
+
+    /// A MAC in any spelling, unless it is a placeholder or a local one.
+    fn read(&self, value: Option<&Value>) -> Option<MacAddr> {
+        let mac: MacAddr = value?.as_str()?.parse().ok()?;
+        (mac.is_usable() && (self.rules.keep_local || !mac.is_local())).then_some(mac)
+    }
+
+    fn add(&mut self, name: &str, mac: MacAddr) {
+        if self.macs.contains(&mac) || self.foreign.contains(&mac) {
+            return;
+        }
+        self.macs.push(mac);
+        self.nics.push(ObservedNic {
+            name: name.to_owned(),
+            mac: Some(mac),
+            switch: None,
+        });
+    }
+}
+
+/// Device paths that the system lists as boot targets. iLO lists all its boot
+/// options here, which saves asking for each of them.
+#[must_use]
+pub fn boot_targets(system: &Value) -> Vec<String> {
+    let boot = system.get("Boot").unwrap_or(&Value::Null);
+    texts(boot, "UefiTargetBootSourceOverride@Redfish.AllowableValues")
+}
+
+fn name(resource: &Value) -> String {
+    ["Id", "Name"]
+        .iter()
+        .find_map(|name| match resource.get(name)? {
+            Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+        .or_else(|| {
+            let uri = resource.get("@odata.id").and_then(Value::as_str)?;
+            Some(super::resources::last_part(uri).to_owned())
+        })
+        .unwrap_or_default()
+}
+
+fn below(adapter: &str, name: &str) -> String {
+    if adapter.is_empty() || name.contains(adapter) {
+        name.to_owned()
+    } else {
+        format!("{adapter} {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn macs_of(fill: impl FnOnce(&mut NicList<'_>)) -> Vec<String> {
+        let rules = MacRules {
+            bios_attributes: vec!["*MACAddress".into()],
+            ..MacRules::default()
+        };
+        let mut list = NicList::new(&rules);
+        fill(&mut list);
+        list.finish().0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn interfaces_are_cleaned() {
+        for (interface, expected) in [
+            (
+                json!({"Id": "1", "MACAddress": "A4-BF-01-28-90-AA"}),
+                vec!["a4:bf:01:28:90:aa"],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "00620B4C284E"}),
+                vec!["00:62:0b:4c:28:4e"],
+            ),
+            (json!({"Id": "1", "MACAddress": ""}), vec![]),
+            (
+                json!({"Id": "1", "MACAddress": "Not Available", "PermanentMACAddress": null}),
+                vec![],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "00:00:00:00:00:00"}),
+                vec![],
+            ),
+            (json!({"Id": "1", "MACAddress": 7}), vec![]),
+            (
+                json!({"Id": "1", "MACAddress": "0a:ca:fe:f0:0d:04"}),
+                vec![],
+            ),
+            (
+                json!({"Id": "ToManager", "MACAddress": "08:8f:c3:a5:8a:70"}),
+                vec![],
+            ),
+            (
+                json!({"Id": "9", "Name": "Manager Ethernet Interface", "MACAddress": "08:8f:c3:a5:8a:70"}),
+                vec![],
+            ),
+            (
+                json!({"Id": "9", "Links": {"HostInterface": {"@odata.id": "/redfish/v1/x"}}, "MACAddress": "08:8f:c3:a5:8a:70"}),
+                vec![],
+            ),
+            // The operating system has set a MAC of its own.
+            (
+                json!({"Id": "1", "MACAddress": "aa:bb:cc:dd:ee:00", "PermanentMACAddress": "14:44:6a:3b:88:90"}),
+                vec!["14:44:6a:3b:88:90"],
+            ),
+        ] {
+            assert_eq!(
+                macs_of(|list| list.interface(&interface)),
+                expected,
+                "{interface}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mac_between_host_and_bmc_is_left_out_everywhere() {
+        let found = macs_of(|list| {
+            list.interface(&json!({"Id": "ToManager", "MACAddress": "08:8f:c3:a5:8a:70"}));
+            list.function(
+                "1",
+                &json!({"Ethernet": {"MACAddress": "08:8f:c3:a5:8a:70"}}),
+            );
+        });
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn other_places() {
+        let found = macs_of(|list| {
+            list.base_adapter(&json!({"StructuredName": "NIC.1", "PhysicalPorts": [{"MacAddress": "94:40:c9:00:00:01"}, null]}));
+            list.function("A", &json!({"Id": "0", "Ethernet": {"MACAddress": "94:40:C9:00:00:02", "PermanentMACAddress": "94:40:c9:00:00:02"}}));
+            list.function("A", &json!({"Id": "1", "Ethernet": null}));
+            list.port("A", &json!({"Id": "0", "Ethernet": {"AssociatedMACAddresses": ["94:40:c9:00:00:03", ""]}}));
+            list.port("A", &json!({"Id": "1", "AssociatedNetworkAddresses": ["88e9:a4ff:ff80:9da2", "94:40:c9:00:00:04"]}));
+            list.port(
+                "A",
+                &json!({"Id": "2", "Oem": {"Lenovo": {"PhysicalPortMacAddress": "9440C9000005"}}}),
+            );
+            list.boot_option(
+                &json!({"DisplayName": "PXE", "UefiDevicePath": "Pci(0x0)/MAC(9440C9000006,0x1)"}),
+            );
+            list.boot_targets(&json!({"Boot": {"UefiTargetBootSourceOverride@Redfish.AllowableValues": ["MAC(9440C9000007,0x1)"]}}));
+            list.bios(&json!({"Attributes": {"X_PermanentMACAddress": "94:40:C9:00:00:08", "Other": "94:40:C9:00:00:09", "Y_MACAddress": 3}}));
+        });
+        let expected: Vec<String> = (1..=8).map(|n| format!("94:40:c9:00:00:0{n}")).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn virtual_machines_may_keep_local_macs() {
+        let rules = MacRules {
+            keep_local: true,
+            ..MacRules::default()
+        };
+        let mut list = NicList::new(&rules);
+        list.interface(&json!({"Id": "1", "MACAddress": "52:54:00:12:34:56"}));
+        assert_eq!(list.finish().0.len(), 1);
+    }
+}

@@ -1,0 +1,19 @@
+//! Drivers for chassis managers and BMCs: what they say becomes Machine
+//! records, desired power becomes commands.
+//!
+//! `drivers` talk; `drivers::moonshot::parse` and `reconcile` decide and do no
+//! I/O; `orders` sees to it that a device obeys; `controller` is the loop of one
+//! chassis, `agent` runs one for each, and `cli` is what a person types.
+
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod controller;
+pub mod drivers;
+pub mod host_keys;
+pub mod manifests;
+pub mod orders;
+pub mod profiles;
+pub mod publish;
+pub mod reconcile;
