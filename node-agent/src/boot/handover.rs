@@ -1,0 +1,119 @@
+//! The phases configure and switch-root.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use super::storage::check_init;
+use super::{Boot, StepError};
+use crate::configure::{Machine, changes};
+use crate::root_dir::RootDir;
+
+/// How long the last reports may take.
+const LAST_REPORTS: Duration = Duration::from_secs(3);
+/// Where the agent itself lies in the initramfs.
+const AGENT: &str = "init";
+
+impl Boot<'_> {
+    pub(super) fn configure(&mut self, root: &Path) -> Result<String, StepError> {
+        let (Some(config), Some(link)) = (&self.state.config, &self.state.link) else {
+            return Err(StepError::hopeless("there is no boot config"));
+        };
+        let machine = Machine {
+            config,
+            mac: link.mac,
+            address: self.state.address.as_ref().map(|own| own.address),
+            facts: &self.state.facts,
+        };
+        let dir = RootDir::open(root)
+            .map_err(|error| StepError::new(format!("opening {}: {error}", root.display())))?;
+        let changes = changes(&machine, &dir);
+        for warning in &changes.warnings {
+            self.world.log.warn(warning);
+        }
+        for change in &changes.list {
+            change
+                .apply(&dir)
+                .map_err(|error| StepError::new(format!("{change}: {error}")))?;
+        }
+        // The join speaks for the NIC that the machine booted from: the first.
+        let mut kept = config.clone();
+        kept.macs.retain(|mac| *mac != machine.mac);
+        kept.macs.insert(0, machine.mac);
+        let json = serde_json::to_vec(&kept)?;
+        self.keep_for_join(&json)
+            .map_err(|error| StepError::new(format!("keeping what the join needs: {error}")))?;
+        Ok(format!("{} changes", changes.list.len()))
+    }
+
+    /// Leaves the boot config and this program where `node-agent join` finds them.
+    fn keep_for_join(&self, boot_config: &[u8]) -> io::Result<()> {
+        use io::Write as _;
+        let paths = &self.world.paths;
+        fs::create_dir_all(paths.at("run/moonfarm"))?;
+        let file = paths.boot_config();
+        let _ = fs::remove_file(&file);
+        // It may hold secrets, so nobody else ever sees it.
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(file)?;
+        file.write_all(boot_config)?;
+        let agent = paths.run("node-agent");
+        fs::copy(paths.at(AGENT), &agent)?;
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))
+    }
+
+    /// Returns only when it failed. The order is all there is to it: reports while
+    /// there is a network, then the link, then the mounts, then the memory, then
+    /// the root.
+    pub(super) fn switch_root(
+        &mut self,
+        moving: &[&str],
+        root: &Path,
+        init: &str,
+    ) -> Result<String, StepError> {
+        check_init(root)?;
+        let (phase, begin) = (self.phase(), self.world.clock.now());
+        self.done(phase, begin, &format!("starting {init} of the new root"));
+        if let Some(sink) = &mut self.state.sink {
+            sink.finish(LAST_REPORTS);
+        }
+        self.release_links();
+        let paths = self.world.paths.clone();
+        for name in moving {
+            self.world
+                .kernel
+                .move_mount(&paths.at(name), &root.join(name))?;
+        }
+        let freed = self.world.kernel.empty_initramfs();
+        self.world.kernel.enter_root(root)?;
+        if let Err(error) = freed {
+            self.world.log.warn(&crate::log::chain(&error));
+        }
+        let error = self.world.kernel.exec(Path::new(init), &[]);
+        Err(error.into())
+    }
+
+    /// Leaves the NICs as a cold start would find them. A link that is up with an
+    /// address not its own makes systemd-networkd stay in "configuring", and
+    /// network-online.target wait for two minutes.
+    fn release_links(&mut self) {
+        let Ok(links) = self.world.links.list() else {
+            return;
+        };
+        for link in links.iter().filter(|link| link.is_up) {
+            let released = self
+                .world
+                .links
+                .flush_addresses(link)
+                .and_then(|()| self.world.links.set_up(link, false));
+            if let Err(error) = released {
+                self.world.log.warn(&crate::log::chain(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! systemd units: those of the profiles, and the join.
+
+use std::collections::BTreeSet;
+
+use boot_proto::resources::Unit;
+
+use super::{Change, Changes, Machine};
+use crate::root_dir::RootView;
+
+const FOLDER: &str = "/etc/systemd/system";
+/// Where units lie, first found first taken.
+const SEARCHED: [&str; 3] = [
+    FOLDER,
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+];
+/// Name of the unit that joins the cluster.
+const JOIN_UNIT: &str = "node-agent-join.service";
+
+pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
+    if let Some(join) = &machine.config.join {
+        let unit = Unit {
+            name: JOIN_UNIT.to_owned(),
+            content: Some(join_unit(&join.cluster)),
+            enabled: Some(true),
+            masked: false,
+        };
+        add_unit(&unit, root, changes);
+    }
+    for unit in &machine.config.system.units {
+        add_unit(unit, root, changes);
+    }
+}
+
+/// The agent lies in /run: the image has none, and needs none.
+fn join_unit(cluster: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Join the Kubernetes cluster {cluster}\n\
+         Wants=network-online.target\n\
+         After=network-online.target containerd.service crio.service moonfarm-images.service\n\
+         RequiresMountsFor=/var/lib/kubelet\n\
+         ConditionPathExists=/run/moonfarm/boot-config.json\n\
+         # An API server that is away for an hour must not end the attempts.\n\
+         StartLimitIntervalSec=0\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         RemainAfterExit=yes\n\
+         ExecStart=/run/moonfarm/node-agent join\n\
+         Restart=on-failure\n\
+         RestartSec=5\n\
+         StandardOutput=journal+console\n\
+         StandardError=journal+console\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        cluster = cluster.replace(['%', '\n'], " ")
+    )
+}
+
+fn add_unit(unit: &Unit, root: &dyn RootView, changes: &mut Changes) {
+    let name = &unit.name;
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        changes.warn(format!("{name:?} is no name of a unit"));
+        return;
+    }
+    let own = format!("{FOLDER}/{name}");
+    if unit.masked {
+        if unit.content.is_some() {
+            changes.warn(format!("{name} is masked, its text is not written"));
+        }
+        changes.add(Change::link(own, "/dev/null"));
+        return;
+    }
+    if let Some(content) = &unit.content {
+        changes.add(Change::file(own.clone(), content.clone()));
+    }
+    let Some(enabled) = unit.enabled else { return };
+    let found = match &unit.content {
+        Some(content) => Some((own, content.clone())),
+        None => find(name, root),
+    };
+    let Some((path, text)) = found else {
+        changes.warn(format!("the image has no unit {name}"));
+        return;
+    };
+    let links = install_links(name, &text);
+    if links.is_empty() {
+        changes.warn(format!("{name} has no [Install] section to be enabled by"));
+    }
+    for link in links {
+        changes.add(if enabled {
+            Change::link(link, path.clone())
+        } else {
+            Change::Remove { path: link }
+        });
+    }
+}
+
+/// The file of a unit, that of its template for an instance, and its text.
+fn find(name: &str, root: &dyn RootView) -> Option<(String, String)> {
+    let template = name.split_once('@').and_then(|(base, rest)| {
+        let (_, suffix) = rest.rsplit_once('.')?;
+        Some(format!("{base}@.{suffix}"))
+    });
+    [Some(name.to_owned()), template]
+        .into_iter()
+        .flatten()
+        .find_map(|file| {
+            SEARCHED.iter().find_map(|folder| {
+                let path = format!("{folder}/{file}");
+                root.read(&path).map(|text| (path, text))
+            })
+        })
+}
+
+/// The links that `systemctl enable` would make (systemd.unit(5), [Install]).
+fn install_links(name: &str, text: &str) -> BTreeSet<String> {
+    let mut links = BTreeSet::new();
+    let mut in_install = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            in_install = line == "[Install]";
+            continue;
+        }
+        let Some((key, values)) = line.split_once('=').filter(|_| in_install) else {
+            continue;
+        };
+        for value in values
+            .split_ascii_whitespace()
+            .filter(|value| !value.contains(['/', '%']))
+        {
+            match key.trim() {
+                "WantedBy" => links.insert(format!("{FOLDER}/{value}.wants/{name}")),
+                "RequiredBy" => links.insert(format!("{FOLDER}/{value}.requires/{name}")),
+                "UpheldBy" => links.insert(format!("{FOLDER}/{value}.upholds/{name}")),
+                "Alias" if value != name => links.insert(format!("{FOLDER}/{value}")),
+                _ => false,
+            };
+        }
+    }
+    links
+}

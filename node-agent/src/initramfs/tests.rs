@@ -1,0 +1,124 @@
+use super::*;
+
+/// A root with a small kernel: `nic` needs `bus`, wishes for `crc32c`, and names
+/// a firmware file.
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("usr/lib/modules/6.1.0-test");
+    let drivers = folder.join("kernel/drivers/net");
+    fs::create_dir_all(&drivers).unwrap();
+    let write = |name: &str, texts: &[&str]| {
+        fs::write(drivers.join(name), elf::tests::module(texts)).unwrap();
+    };
+    write("squashfs.ko", &["alias=fs-squashfs"]);
+    write("overlay.ko", &[]);
+    write(
+        "e1000e.ko",
+        &[
+            "depends=bus-core",
+            "alias=pci:v00008086d*",
+            "firmware=nic/a.bin",
+        ],
+    );
+    write(
+        "nic.ko",
+        &["softdep=pre: crc32c nothing post: other", "depends="],
+    );
+    write("crc32c_generic.ko", &[]);
+    let packed = zstd::encode_all(elf::tests::module(&[]).as_slice(), 3).unwrap();
+    fs::write(drivers.join("bus-core.ko.zst"), packed).unwrap();
+    fs::write(
+        folder.join("modules.builtin"),
+        "kernel/drivers/block/loop.ko\n",
+    )
+    .unwrap();
+    let firmware = root.path().join("usr/lib/firmware/nic");
+    fs::create_dir_all(&firmware).unwrap();
+    fs::write(firmware.join("a.bin"), "firmware").unwrap();
+    // Without program headers it wants no loader.
+    fs::write(root.path().join("agent"), elf::tests::module(&[])).unwrap();
+    root
+}
+
+fn options(root: &Path) -> Options {
+    Options {
+        root: root.to_owned(),
+        kernel_release: "6.1.0-test".to_owned(),
+        agent: root.join("agent"),
+        allow_dynamic: false,
+        drivers: DriverSet::All,
+        modules: vec!["nic".to_owned()],
+        compress: Compression::Zstd,
+    }
+}
+
+#[test]
+fn builds_the_same_bytes_twice_with_everything_that_is_needed() {
+    let root = root();
+    let first = build(&options(root.path())).unwrap();
+    let second = build(&options(root.path())).unwrap();
+    assert!(first.bytes == second.bytes);
+    assert_eq!(
+        first.summary.modules,
+        [
+            "bus_core",
+            "crc32c_generic",
+            "e1000e",
+            "nic",
+            "overlay",
+            "squashfs"
+        ]
+    );
+    assert_eq!(first.summary.firmware, ["nic/a.bin"]);
+    let plain = zstd::decode_all(first.bytes.as_slice()).unwrap();
+    let text = String::from_utf8_lossy(&plain);
+    for expected in [
+        "lib/modules/6.1.0-test/kernel/drivers/net/bus-core.ko\0",
+        "lib/firmware/nic/a.bin\0",
+        "module e1000e kernel/drivers/net/e1000e.ko bus_core\n",
+        "alias e1000e pci:v00008086d*\n",
+        "dev/console\0",
+    ] {
+        assert!(text.contains(expected), "{expected:?}");
+    }
+    assert!(!text.contains(".ko.zst"));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let root = root();
+    let mut wrong = options(root.path());
+    wrong.kernel_release = "6.2".to_owned();
+    let message = build(&wrong).unwrap_err().to_string();
+    assert!(
+        message.contains("6.2") && message.contains("it has: 6.1.0-test"),
+        "{message}"
+    );
+    let mut wrong = options(root.path());
+    wrong.modules = vec!["no-such".to_owned()];
+    let message = build(&wrong).unwrap_err().to_string();
+    assert!(message.ends_with("built in: no_such"), "{message}");
+    for release in ["", "..", "../modules/6.1.0-test"] {
+        let wrong = Options {
+            kernel_release: release.to_owned(),
+            ..options(root.path())
+        };
+        assert!(
+            matches!(build(&wrong), Err(InitramfsError::NoKernel { .. })),
+            "{release}"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_run_alone_is_refused() {
+    let root = root();
+    let mut wrong = options(root.path());
+    if !cfg!(target_feature = "crt-static") {
+        wrong.agent = PathBuf::from("/proc/self/exe");
+        let message = build(&wrong).unwrap_err().to_string();
+        assert!(message.contains("--allow-dynamic"), "{message}");
+    }
+    wrong.agent = root.path().join("usr/lib/firmware/nic/a.bin");
+    assert!(build(&wrong).is_err());
+}

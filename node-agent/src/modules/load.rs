@@ -1,0 +1,160 @@
+//! Loads modules: for every device of the machine, and by name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::index::{FILE_NAME, ModuleIndex};
+use crate::kernel::{Kernel, Loaded};
+use crate::log::{Log, chain};
+
+/// A new device can bring more devices: a bridge its bus, virtio-pci its virtio
+/// devices. More layers than this no machine has.
+const MAX_ROUNDS: u32 = 8;
+
+/// Loads modules from one index.
+#[derive(Debug)]
+pub struct Loader {
+    folder: PathBuf,
+    index: ModuleIndex,
+    /// Names that need no further attempt.
+    tried: BTreeSet<String>,
+    seen: BTreeSet<String>,
+    /// Names of the modules in the kernel by our doing, in order.
+    pub loaded: Vec<String>,
+}
+
+impl Loader {
+    /// A loader of the modules in `folder`, which is `/lib/modules/RELEASE`. A
+    /// folder without index is one without modules: everything may be built in.
+    #[must_use]
+    pub fn open(folder: &Path) -> Self {
+        let text = fs::read_to_string(folder.join(FILE_NAME)).unwrap_or_default();
+        Self {
+            folder: folder.to_owned(),
+            index: ModuleIndex::parse(&text),
+            tried: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            loaded: Vec::new(),
+        }
+    }
+
+    /// Whether the initramfs carries any module for this kernel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.modules.is_empty()
+    }
+
+    /// Loads what the devices below `sys` ask for, until no new device appears.
+    pub fn coldplug(&mut self, sys: &Path, kernel: &mut dyn Kernel, log: &Log) {
+        for _ in 0..MAX_ROUNDS {
+            let new: Vec<String> = modaliases(sys)
+                .into_iter()
+                .filter(|alias| !self.seen.contains(alias))
+                .collect();
+            if new.is_empty() {
+                return;
+            }
+            for modalias in new {
+                let wanted: Vec<String> = self
+                    .index
+                    .for_device(&modalias)
+                    .map(str::to_owned)
+                    .collect();
+                for name in wanted {
+                    self.load(&name, kernel, log);
+                }
+                self.seen.insert(modalias);
+            }
+        }
+    }
+
+    /// Loads one module with all it needs. What fails is a warning: a driver may
+    /// find that the device is not for it, and what is really missing shows in
+    /// the phase that needs it.
+    pub fn load(&mut self, name: &str, kernel: &mut dyn Kernel, log: &Log) {
+        let order: Vec<String> = self
+            .index
+            .in_order(name)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        for name in order {
+            let Some(module) = self.index.modules.get(&name) else {
+                continue;
+            };
+            if !self.tried.insert(name.clone()) {
+                continue;
+            }
+            match kernel.load_module(&self.folder.join(&module.path), "") {
+                Ok(Loaded::Now) => self.loaded.push(name),
+                Ok(Loaded::Before) => {}
+                Err(error) => log.warn(&chain(&error)),
+            }
+        }
+    }
+}
+
+/// The modaliases of all devices, each once, sorted.
+fn modaliases(sys: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let Ok(buses) = fs::read_dir(sys.join("bus")) else {
+        return found;
+    };
+    for bus in buses.flatten() {
+        let Ok(devices) = fs::read_dir(bus.path().join("devices")) else {
+            continue;
+        };
+        for device in devices.flatten() {
+            if let Ok(text) = fs::read_to_string(device.path().join("modalias")) {
+                found.insert(text.trim_end().to_owned());
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::fake::FakeKernel;
+
+    #[test]
+    fn devices_get_their_modules_once_and_in_order() {
+        let base = tempfile::tempdir().unwrap();
+        let device = base.path().join("sys/bus/pci/devices/0000:00:01.0");
+        fs::create_dir_all(&device).unwrap();
+        fs::write(device.join("modalias"), "pci:v1d2\n").unwrap();
+        let folder = base.path().join("modules");
+        fs::create_dir_all(&folder).unwrap();
+        let index = "module nic nic.ko bus\nmodule bus bus.ko\nalias nic pci:v1d*\n";
+        fs::write(folder.join(FILE_NAME), index).unwrap();
+        let mut kernel = FakeKernel::new(base.path());
+        let mut loader = Loader::open(&folder);
+        loader.coldplug(&base.path().join("sys"), &mut kernel, &Log::new());
+        loader.load("nic", &mut kernel, &Log::new());
+        assert_eq!(
+            kernel.calls,
+            ["module /modules/bus.ko", "module /modules/nic.ko"]
+        );
+        assert_eq!(loader.loaded, ["bus", "nic"]);
+    }
+
+    #[test]
+    fn a_failing_module_is_a_warning() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join(FILE_NAME), "module x x.ko\n").unwrap();
+        let mut kernel = FakeKernel::new(base.path());
+        kernel.fail("module", 1);
+        let log = Log::new();
+        let mut loader = Loader::open(base.path());
+        loader.load("x", &mut kernel, &log);
+        assert!(loader.loaded.is_empty());
+        assert!(
+            log.tail().contains("WARNING: module /x.ko: told to fail"),
+            "{}",
+            log.tail()
+        );
+    }
+}

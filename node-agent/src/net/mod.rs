@@ -1,0 +1,77 @@
+//! The network of the initramfs: links, addresses and the DHCP exchange.
+
+pub mod dhcp_socket;
+#[cfg(test)]
+pub mod fake;
+pub mod netlink;
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use boot_proto::ids::MacAddr;
+
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Number of the kernel.
+    pub index: u32,
+    /// Name, such as `eth0`.
+    pub name: String,
+    /// Hardware address.
+    pub mac: MacAddr,
+    /// Whether it is set up.
+    pub is_up: bool,
+    /// Whether the cable, or what stands for it, carries a signal.
+    pub has_carrier: bool,
+}
+
+/// An address of this machine, with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the network prefix in bits.
+    pub prefix: u8,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// MTU in bytes, where the network names one.
+    pub mtu: Option<u32>,
+}
+
+/// A request over netlink that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct LinkError {
+    /// What was asked.
+    pub what: String,
+    /// What the kernel said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The kernel's links and addresses.
+pub trait Links {
+    /// All Ethernet links, in the order of the kernel.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn list(&mut self) -> Result<Vec<Link>, LinkError>;
+
+    /// Sets a link up or down.
+    ///
+    /// # Errors
+    /// What the driver says.
+    fn set_up(&mut self, link: &Link, up: bool) -> Result<(), LinkError>;
+
+    /// Gives a link an address and makes its gateway the default.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn add_address(&mut self, link: &Link, address: &Address) -> Result<(), LinkError>;
+
+    /// Takes all addresses from a link, and with them its routes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn flush_addresses(&mut self, link: &Link) -> Result<(), LinkError>;
+}
