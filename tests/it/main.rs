@@ -1,0 +1,3 @@
+//! Integration tests: our programs against the fakes, in one process.
+
+mod chassis;

@@ -1,0 +1,3 @@
+//! Suites that need network namespaces of their own, and thus root.
+
+mod control_plane;

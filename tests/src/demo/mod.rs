@@ -1,0 +1,151 @@
+//! The demo: a virtual chassis from power-on to Ready, for a person to watch.
+
+mod closing;
+mod live;
+mod signals;
+mod times;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use boot_proto::ids::SlotId;
+use clap::Parser;
+
+use crate::lab::farm::layout::{CHASSIS_NAME, Cartridge};
+use crate::lab::farm::manifests::{self, Facts, Manifest, Pool};
+use crate::lab::farm::{Artefacts, Farm, FarmOptions, NodeProgress, Stage};
+use crate::lab::{Firmware, LabError, console};
+use crate::wait::Deadline;
+use live::Live;
+pub use signals::Stop;
+
+/// How long all nodes together may take from power-on to Ready.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Pause between two looks at boot-server.
+const LOOK: Duration = Duration::from_millis(500);
+/// Lines of a console that are shown when its node does not come up.
+const CONSOLE_LINES: usize = 40;
+
+/// Options of the demo; `cargo xtask demo` gives them.
+#[derive(Parser, Clone, Debug)]
+pub struct Options {
+    /// Cartridges in the virtual chassis.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=45))]
+    pub nodes: u8,
+    /// Their firmware: bios or uefi.
+    #[arg(long, default_value = "bios")]
+    pub firmware: Firmware,
+    /// Keep the work folder.
+    #[arg(long)]
+    pub keep: bool,
+    /// Stop everything after the closing table.
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// Runs the demo in `folder`.
+///
+/// # Errors
+/// When a part does not start, a node does not come up in time, or `stop` was
+/// asked for before all were Ready.
+pub fn run(
+    options: &Options,
+    artefacts: Artefacts,
+    folder: &Path,
+    stop: &Stop,
+) -> Result<(), LabError> {
+    let cartridges = cartridges(options)?;
+    let started = Deadline::after(PATIENCE);
+    let say = |text: &str| println!("{:6.1} s  {text}", started.elapsed().as_secs_f32());
+    say(&format!("work folder {}", folder.display()));
+    let mut farm = Farm::start(FarmOptions {
+        artefacts,
+        folder,
+        cartridges,
+        has_cluster: true,
+        manifests: &manifests,
+        progress: &mut |step| say(step),
+    })?;
+    say("chassis-agent looks into the chassis and powers its cartridges on");
+    wait_for_nodes(&mut farm, stop)?;
+    closing::print(&farm)?;
+    if !options.exit && std::io::stdout().is_terminal() {
+        closing::print_hints(&farm);
+        stop.wait();
+    }
+    println!("stopping everything");
+    Ok(())
+}
+
+fn cartridges(options: &Options) -> Result<Vec<Cartridge>, LabError> {
+    let slot =
+        |cartridge| SlotId::new(cartridge, 1).map_err(|error| LabError::Other(error.to_string()));
+    (1..=options.nodes)
+        .map(|number| {
+            Ok(Cartridge {
+                slot: slot(number)?,
+                firmware: options.firmware,
+            })
+        })
+        .collect()
+}
+
+/// One pool with the whole chassis, powered on.
+fn manifests(facts: &Facts<'_>) -> Vec<Manifest> {
+    let machines = format!("slots: [\"{CHASSIS_NAME}/*\"]");
+    let pool = Pool {
+        name: "workers",
+        machines: Some(&machines),
+        is_powered: true,
+        labels: &["moonfarm.dev/pool: workers"],
+        ..Pool::default()
+    };
+    vec![manifests::pool(facts, &pool)]
+}
+
+fn wait_for_nodes(farm: &mut Farm, stop: &Stop) -> Result<(), LabError> {
+    let deadline = Deadline::after(PATIENCE);
+    let mut live = Live::new(std::io::stdout().is_terminal());
+    loop {
+        farm.check()?;
+        let nodes = farm.progress()?;
+        live.show(&nodes, deadline.elapsed());
+        if nodes.iter().all(|(node, _)| node.stage == Stage::Ready) {
+            return Ok(());
+        }
+        if stop.is_asked() {
+            return Err(LabError::Other(
+                "stopped before all nodes were Ready".into(),
+            ));
+        }
+        if deadline.has_passed() {
+            let late = nodes
+                .into_iter()
+                .map(|(node, _)| node)
+                .filter(|node| node.stage != Stage::Ready);
+            return Err(not_ready(farm, &late.collect::<Vec<_>>()));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Which nodes did not come up, where they stopped, and what they said last.
+fn not_ready(farm: &Farm, late: &[NodeProgress]) -> LabError {
+    let mut text = format!("not Ready within {} s:", PATIENCE.as_secs());
+    for node in late {
+        let log = farm.layout().machine(&node.name).join("console.log");
+        text.push_str(&format!(
+            "\n\n{} stopped in phase {}",
+            node.name, node.phase
+        ));
+        if let Some(reason) = &node.reason {
+            text.push_str(&format!(": {reason}"));
+        }
+        text.push_str(&format!(
+            "\nits console ends:\n{}",
+            console::last_lines(&log, CONSOLE_LINES)
+        ));
+    }
+    LabError::Other(text)
+}

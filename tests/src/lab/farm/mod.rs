@@ -1,0 +1,384 @@
+//! A whole farm in one namespace: control plane, boot-server, chassis-agent, a
+//! virtual chassis with QEMU cartridges, each a process of its own.
+
+pub mod layout;
+pub mod manifests;
+mod programs;
+mod watch;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use boot_proto::api::{BootView, LeaseView, MachineView};
+use boot_proto::image::ImageManifest;
+use boot_proto::time::WallClock;
+use serde::de::DeserializeOwned;
+
+use crate::chassis::{self, ChassisModel, Node, VirtualChassis};
+use crate::kube::{ControlPlane, Options};
+use crate::lab::process::output;
+use crate::lab::{LabError, Namespace, Process, QemuMachine, QemuNode};
+use layout::{Cartridge, Layout, STRAY_TAP};
+use manifests::{ClusterFacts, Facts, Manifest};
+use programs::Programs;
+
+pub use watch::{NodeProgress, Stage, latest_boot, progress};
+
+/// How long a program may take from its start to its first answer.
+const START: Duration = Duration::from_secs(30);
+
+/// Where the parts of a farm are, as `cargo xtask` provides them.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    /// Folder with boot-server, chassis-agent and virtual-chassis.
+    pub programs: PathBuf,
+    /// Folder with the Kubernetes programs.
+    pub kube: PathBuf,
+    /// Folder of the node image.
+    pub image: PathBuf,
+}
+
+/// What a farm is to be.
+pub struct FarmOptions<'a> {
+    /// Where its parts are.
+    pub artefacts: Artefacts,
+    /// An empty folder for all its files.
+    pub folder: &'a Path,
+    /// Virtual machines in the chassis.
+    pub cartridges: Vec<Cartridge>,
+    /// Whether there is a Kubernetes control plane.
+    pub has_cluster: bool,
+    /// Manifests beyond the common ones.
+    pub manifests: &'a dyn Fn(&Facts<'_>) -> Vec<Manifest>,
+    /// Told each step as it begins.
+    pub progress: &'a mut dyn FnMut(&str),
+}
+
+/// A running farm; dropping it stops everything. The folder is its maker's.
+pub struct Farm {
+    programs: Programs,
+    layout: Layout,
+    kube: PathBuf,
+    cartridges: Vec<Cartridge>,
+    // Dropped in this order; the namespace last, with all that is still in it.
+    chassis_agent: Process,
+    chassis: VirtualChassis,
+    boot_server: Process,
+    control_plane: Option<ControlPlane>,
+    namespace: Namespace,
+}
+
+impl Farm {
+    /// Starts a farm. Its machines are off until something powers them on.
+    ///
+    /// # Errors
+    /// When a part is missing or does not start.
+    pub fn start(options: FarmOptions<'_>) -> Result<Self, LabError> {
+        let FarmOptions {
+            artefacts,
+            folder,
+            cartridges,
+            has_cluster,
+            manifests,
+            progress,
+        } = options;
+        let layout = Layout::new(folder);
+        progress("network namespace");
+        let namespace = network(&cartridges)?;
+        let control_plane = if has_cluster {
+            Some(control_plane(&artefacts, &namespace, &layout, progress)?)
+        } else {
+            None
+        };
+        progress("manifests and image");
+        let facts = Facts {
+            layout: &layout,
+            cluster: control_plane.as_ref().map(cluster_facts),
+            image: &image_name(&artefacts.image)?,
+        };
+        write_files(&facts, manifests(&facts))?;
+        let programs = Programs::new(&artefacts.programs, namespace.name(), &layout);
+        programs.add_image(&artefacts.image)?;
+        programs.check_manifests()?;
+        progress("boot-server");
+        let mut boot_server = programs.boot_server().spawn()?;
+        programs.wait_for_boot_server(&mut boot_server, START)?;
+        progress("virtual chassis");
+        let chassis = virtual_chassis(&namespace, &layout, &cartridges)?;
+        progress("chassis-agent");
+        let chassis_agent = programs.chassis_agent().spawn()?;
+        Ok(Self {
+            programs,
+            layout,
+            kube: artefacts.kube,
+            cartridges,
+            chassis_agent,
+            chassis,
+            boot_server,
+            control_plane,
+            namespace,
+        })
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its control plane.
+    ///
+    /// # Panics
+    /// When it was started without one.
+    #[must_use]
+    pub fn control_plane(&self) -> &ControlPlane {
+        self.control_plane
+            .as_ref()
+            .expect("this farm has no control plane")
+    }
+
+    /// Its boot-server.
+    pub fn boot_server(&mut self) -> &mut Process {
+        &mut self.boot_server
+    }
+
+    /// Its chassis-agent.
+    pub fn chassis_agent(&mut self) -> &mut Process {
+        &mut self.chassis_agent
+    }
+
+    /// Starts boot-server again and waits for its first answer.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn restart_boot_server(&mut self) -> Result<(), LabError> {
+        self.boot_server.restart()?;
+        self.programs
+            .wait_for_boot_server(&mut self.boot_server, START)
+    }
+
+    /// The chassis manager, which runs in our process.
+    #[must_use]
+    pub fn chassis(&self) -> &VirtualChassis {
+        &self.chassis
+    }
+
+    /// The cartridges with a machine.
+    #[must_use]
+    pub fn cartridges(&self) -> &[Cartridge] {
+        &self.cartridges
+    }
+
+    /// Runs `chassis-agent ARGUMENTS` against the virtual chassis.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn chassis_command(&self, arguments: &[&str]) -> Result<String, LabError> {
+        output(self.programs.chassis_command(arguments))
+    }
+
+    /// Runs `boot-server get ARGUMENTS` and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn get(&self, arguments: &[&str]) -> Result<String, LabError> {
+        output(self.programs.get(arguments))
+    }
+
+    /// All boots, as boot-server knows them.
+    ///
+    /// # Errors
+    /// When boot-server does not answer.
+    pub fn boots(&self) -> Result<Vec<BootView>, LabError> {
+        self.get_json("boots")
+    }
+
+    /// All machines, as boot-server knows them.
+    ///
+    /// # Errors
+    /// When boot-server does not answer.
+    pub fn machines(&self) -> Result<Vec<MachineView>, LabError> {
+        self.get_json("machines")
+    }
+
+    /// All leases, as boot-server knows them.
+    ///
+    /// # Errors
+    /// When boot-server does not answer.
+    pub fn leases(&self) -> Result<Vec<LeaseView>, LabError> {
+        self.get_json("leases")
+    }
+
+    fn get_json<T: DeserializeOwned>(&self, what: &str) -> Result<T, LabError> {
+        let text = self.get(&[what, "-o", "json"])?;
+        serde_json::from_str(&text)
+            .map_err(|error| LabError::Other(format!("boot-server get {what}: {error}")))
+    }
+
+    /// When a machine was last powered on; `None` while it never was.
+    #[must_use]
+    pub fn powered_on(&self, machine: &str) -> Option<WallClock> {
+        // QEMU makes its monitor's socket when it starts.
+        let socket = self.layout.machine(machine).join("monitor.sock");
+        let made = fs::metadata(socket).and_then(|file| file.modified()).ok()?;
+        let since_epoch = made.duration_since(UNIX_EPOCH).ok()?;
+        Some(WallClock(
+            u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        ))
+    }
+
+    /// How far each cartridge is, and how long it has been on.
+    ///
+    /// # Errors
+    /// When boot-server does not answer.
+    pub fn progress(&self) -> Result<Vec<(NodeProgress, Option<Duration>)>, LabError> {
+        let boots = self.boots()?;
+        let node = |cartridge: &Cartridge| {
+            let name = cartridge.name();
+            let powered_on = self.powered_on(&name);
+            let on_for =
+                powered_on.and_then(|at| (UNIX_EPOCH + Duration::from_millis(at.0)).elapsed().ok());
+            (progress(&name, powered_on, &boots), on_for)
+        };
+        Ok(self.cartridges.iter().map(node).collect())
+    }
+
+    /// The kubectl that fits the control plane.
+    #[must_use]
+    pub fn kubectl_program(&self) -> PathBuf {
+        self.kube.join("kubectl")
+    }
+
+    /// `boot-server get WHAT` as a person types it.
+    #[must_use]
+    pub fn get_command_line(&self, what: &str) -> String {
+        let command = self.programs.get(&[what]);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// A machine outside the chassis that nobody declared, off.
+    #[must_use]
+    pub fn stray(&self, firmware: crate::lab::Firmware) -> QemuMachine {
+        QemuMachine::new(
+            layout::stray(&self.layout, firmware),
+            Some(self.namespace.name()),
+        )
+    }
+
+    /// An error if one of its processes ended by itself.
+    ///
+    /// # Errors
+    /// When one did.
+    pub fn check(&mut self) -> Result<(), LabError> {
+        for process in [&mut self.boot_server, &mut self.chassis_agent] {
+            process.check()?;
+        }
+        self.control_plane
+            .as_mut()
+            .map_or(Ok(()), ControlPlane::check)
+    }
+}
+
+fn network(cartridges: &[Cartridge]) -> Result<Namespace, LabError> {
+    let namespace = Namespace::create()?;
+    namespace.add_bridge(layout::BRIDGE, &format!("{}/24", layout::SERVER))?;
+    namespace.add_bridge(
+        layout::MANAGEMENT_BRIDGE,
+        &format!("{}/24", layout::CHASSIS),
+    )?;
+    for cartridge in cartridges {
+        for nic in 0..2 {
+            namespace.add_tap(&cartridge.tap(nic), layout::BRIDGE)?;
+        }
+    }
+    namespace.add_tap(STRAY_TAP, layout::BRIDGE)?;
+    Ok(namespace)
+}
+
+/// A chassis manager that listens inside, with a machine in each cartridge.
+fn virtual_chassis(
+    namespace: &Namespace,
+    layout: &Layout,
+    cartridges: &[Cartridge],
+) -> Result<VirtualChassis, LabError> {
+    let mut model = ChassisModel::new();
+    for cartridge in cartridges {
+        let power = QemuNode::new(cartridge.spec(layout), Some(namespace.name()));
+        let node = Node::new(Arc::new(power)).macs([cartridge.mac(0), cartridge.mac(1)]);
+        let serial = cartridge.spec(layout).smbios.serial.unwrap_or_default();
+        let filled = chassis::Cartridge::new("Virtual Cartridge")
+            .serial(&serial)
+            .node(node);
+        model = model.with(cartridge.slot.cartridge(), filled);
+    }
+    let listener = namespace.listen((layout::CHASSIS, 22).into())?;
+    let options = chassis::Options {
+        user: programs::USER.into(),
+        password: layout::PASSWORD.into(),
+        settle: Duration::from_secs(1),
+        model,
+        ..chassis::Options::default()
+    };
+    VirtualChassis::start_on(listener, options)
+        .map_err(|error| LabError::Other(format!("starting the virtual chassis: {error}")))
+}
+
+fn control_plane(
+    artefacts: &Artefacts,
+    namespace: &Namespace,
+    layout: &Layout,
+    progress: &mut dyn FnMut(&str),
+) -> Result<ControlPlane, LabError> {
+    let options = Options::new(
+        &artefacts.kube,
+        namespace.name(),
+        &layout.cluster(),
+        layout::SERVER,
+    );
+    ControlPlane::start(&options, &mut |step| {
+        progress(&format!("Kubernetes: {step}"))
+    })
+}
+
+fn cluster_facts(plane: &ControlPlane) -> ClusterFacts {
+    ClusterFacts {
+        endpoint: plane.endpoint(),
+        ca_hash: plane.ca_hash().to_owned(),
+        kubeconfig: plane.kubeconfig().display().to_string(),
+    }
+}
+
+fn image_name(folder: &Path) -> Result<String, LabError> {
+    let file = folder.join("manifest.json");
+    let bytes = fs::read(&file).map_err(LabError::file("reading", &file))?;
+    let manifest: ImageManifest = serde_json::from_slice(&bytes)
+        .map_err(|error| LabError::Other(format!("{}: {error}", file.display())))?;
+    Ok(manifest.name)
+}
+
+fn write_files(facts: &Facts<'_>, own: Vec<Manifest>) -> Result<(), LabError> {
+    let layout = facts.layout;
+    for folder in [layout.manifests(), layout.state(), layout.agent_state()] {
+        fs::create_dir_all(&folder).map_err(LabError::file("creating", &folder))?;
+    }
+    let password = layout.password();
+    fs::write(&password, format!("{}\n", layout::PASSWORD))
+        .map_err(LabError::file("writing", &password))?;
+    for (name, text) in manifests::common(facts).into_iter().chain(own) {
+        let file = layout.manifests().join(name);
+        fs::write(&file, text).map_err(LabError::file("writing", &file))?;
+    }
+    Ok(())
+}

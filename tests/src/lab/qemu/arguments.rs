@@ -1,0 +1,189 @@
+//! A machine's command line. Pure.
+
+use std::path::{Path, PathBuf};
+
+use super::accel::Accelerator;
+use super::spec::{Firmware, MachineSpec, Smbios};
+
+/// The two flash chips of a UEFI machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flash {
+    /// The firmware, shared and read-only.
+    pub code: PathBuf,
+    /// The machine's own variables.
+    pub variables: PathBuf,
+}
+
+/// QEMU's arguments for `spec`. `flash` is there for UEFI.
+pub(super) fn arguments(
+    spec: &MachineSpec,
+    accelerator: Accelerator,
+    flash: Option<&Flash>,
+) -> Vec<String> {
+    let mut line = Line::default();
+    line.add("-name", &spec.name);
+    line.flag("-nodefaults").flag("-no-user-config");
+    // graphics=off has SeaBIOS and the NIC's ROM talk on the serial port.
+    line.add("-machine", "q35,graphics=off,usb=off,vmport=off");
+    line.flag("-display").flag("none").add("-vga", "none");
+    line.add("-accel", accelerator.option())
+        .add("-cpu", accelerator.cpu());
+    line.add("-smp", &spec.cpus.to_string())
+        .add("-m", &spec.memory_mib.to_string());
+    line.add("-smbios", &smbios(&spec.smbios));
+    if let Some(uuid) = &spec.smbios.uuid {
+        line.add("-uuid", uuid);
+    }
+    line.add(
+        "-chardev",
+        &format!(
+            "socket,id=console,path={},server=on,wait=off,logfile={},logappend=on",
+            value(&spec.console_socket()),
+            value(&spec.console_log()),
+        ),
+    );
+    line.add("-serial", "chardev:console");
+    line.add(
+        "-qmp",
+        &format!("unix:{},server=on,wait=off", value(&spec.monitor_socket())),
+    );
+    // Without entropy a diskless machine waits minutes for its random numbers.
+    line.add("-device", "virtio-rng-pci");
+    nics(&mut line, spec);
+    // Firmware that found nothing to boot tries again, as real firmware is set to.
+    line.add("-boot", "strict=on,reboot-timeout=5000");
+    if let Some(flash) = flash {
+        let drive = |unit, file: &Path, more: &str| {
+            format!(
+                "if=pflash,format=raw,unit={unit},file={}{more}",
+                value(file)
+            )
+        };
+        line.add("-drive", &drive(0, &flash.code, ",readonly=on"));
+        line.add("-drive", &drive(1, &flash.variables, ""));
+    }
+    line.0
+}
+
+fn nics(line: &mut Line, spec: &MachineSpec) {
+    for (index, nic) in spec.nics.iter().enumerate() {
+        line.add(
+            "-netdev",
+            &format!(
+                "tap,id=nic{index},ifname={},script=no,downscript=no",
+                nic.tap
+            ),
+        );
+        // OVMF has a driver and a PXE client of its own, which are what a UEFI
+        // machine is to be tested with; the ROM would put iPXE in their place.
+        let rom = match spec.firmware {
+            Firmware::Bios => "",
+            Firmware::Uefi => ",romfile=",
+        };
+        let order = index + 1;
+        line.add(
+            "-device",
+            &format!(
+                "virtio-net-pci,netdev=nic{index},mac={},bootindex={order}{rom}",
+                nic.mac
+            ),
+        );
+    }
+}
+
+fn smbios(smbios: &Smbios) -> String {
+    let fields = [
+        ("manufacturer", &smbios.manufacturer),
+        ("product", &smbios.product),
+        ("serial", &smbios.serial),
+        ("uuid", &smbios.uuid),
+    ];
+    let mut option = "type=1".to_owned();
+    for (name, text) in fields {
+        if let Some(text) = text {
+            option.push_str(&format!(",{name}={}", text.replace(',', ",,")));
+        }
+    }
+    option
+}
+
+/// A path as an option's value: a comma is doubled.
+fn value(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[derive(Default)]
+struct Line(Vec<String>);
+
+impl Line {
+    fn flag(&mut self, word: &str) -> &mut Self {
+        self.0.push(word.to_owned());
+        self
+    }
+
+    fn add(&mut self, option: &str, value: &str) -> &mut Self {
+        self.flag(option).flag(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::NicSpec;
+    use super::*;
+
+    fn spec(firmware: Firmware) -> MachineSpec {
+        let nic = |last: u8| NicSpec {
+            mac: boot_proto::ids::MacAddr::new([0x52, 0x54, 0, 0, 0, last]),
+            tap: format!("t{last}"),
+        };
+        MachineSpec {
+            name: "c1n1".into(),
+            firmware,
+            nics: vec![nic(1), nic(2)],
+            memory_mib: 1024,
+            cpus: 2,
+            smbios: Smbios {
+                uuid: Some("4c4c4544-0042".into()),
+                manufacturer: Some("Acme, Inc".into()),
+                ..Smbios::default()
+            },
+            folder: "/lab/a,b".into(),
+        }
+    }
+
+    fn joined(firmware: Firmware, flash: Option<&Flash>) -> String {
+        arguments(&spec(firmware), Accelerator::Tcg, flash).join(" ")
+    }
+
+    #[test]
+    fn a_bios_machine_boots_from_its_nics_in_order() {
+        let line = joined(Firmware::Bios, None);
+        for part in [
+            "-cpu max,erms=off,fsrm=off",
+            "virtio-net-pci,netdev=nic0,mac=52:54:00:00:00:01,bootindex=1 ",
+            "virtio-net-pci,netdev=nic1,mac=52:54:00:00:00:02,bootindex=2 ",
+            "tap,id=nic1,ifname=t2,",
+            "type=1,manufacturer=Acme,, Inc,uuid=4c4c4544-0042",
+            "logfile=/lab/a,,b/console.log",
+            "-m 1024",
+        ] {
+            assert!(line.contains(part), "{part:?} is not in {line}");
+        }
+        assert!(!line.contains("pflash") && !line.contains("romfile"));
+    }
+
+    #[test]
+    fn a_uefi_machine_has_flash_and_no_rom() {
+        let flash = Flash {
+            code: "/ovmf/code".into(),
+            variables: "/lab/vars".into(),
+        };
+        let line = joined(Firmware::Uefi, Some(&flash));
+        assert!(
+            line.contains("unit=0,file=/ovmf/code,readonly=on"),
+            "{line}"
+        );
+        assert!(line.contains("unit=1,file=/lab/vars"), "{line}");
+        assert!(line.contains("bootindex=1,romfile="), "{line}");
+    }
+}

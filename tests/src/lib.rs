@@ -1,0 +1,8 @@
+//! What the tests and the demo run Moonfarm against.
+
+pub mod chassis;
+pub mod demo;
+pub mod kube;
+pub mod lab;
+pub mod needs;
+pub mod wait;

@@ -1,0 +1,121 @@
+//! What a booted node is made of, told by a unit that prints it on the console.
+
+use std::path::Path;
+use std::time::Duration;
+
+use moonfarm_tests::lab::console;
+use moonfarm_tests::wait::until;
+
+/// Name of the profile with the unit.
+pub const PROFILE: &str = "facts";
+
+const MARK: &str = "FACT|";
+const END: &str = "FACT|end";
+
+/// A profile with a unit that prints mounts, loop devices and memory before
+/// anything large runs. Caches are dropped first: what is left is what cannot be
+/// given back, such as an image in a tmpfs or ramfs.
+pub fn manifest() -> (String, String) {
+    let text = "apiVersion: moonfarm.dev/v1alpha1
+kind: Profile
+metadata:
+  name: facts
+spec:
+  files:
+    - path: /usr/local/sbin/facts
+      mode: \"0755\"
+      content: |
+        #!/bin/sh
+        sync
+        echo 3 > /proc/sys/vm/drop_caches
+        {
+          sed 's/^/mount|/' /proc/self/mounts
+          sed 's/^/memory|/' /proc/meminfo
+          for loop in /sys/block/loop*/loop/backing_file; do
+            [ -e \"$loop\" ] && echo \"loop|$loop|$(cat \"$loop\")\"
+          done
+          echo \"machine-id|$(cat /etc/machine-id)\"
+          echo end
+        } | sed 's/^/FACT|/' > /dev/console
+  units:
+    - name: facts.service
+      enabled: true
+      content: |
+        [Unit]
+        Description=Prints what this node is made of
+        After=local-fs.target
+        Before=containerd.service kubelet.service
+        [Service]
+        Type=oneshot
+        ExecStart=/usr/local/sbin/facts
+        [Install]
+        WantedBy=multi-user.target
+";
+    ("profile-facts.yaml".into(), text.into())
+}
+
+/// What the unit printed.
+#[derive(Debug)]
+pub struct NodeFacts {
+    lines: Vec<String>,
+}
+
+impl NodeFacts {
+    /// Reads the last facts on a console, waiting for them if need be.
+    pub fn read(log: &Path) -> Self {
+        let text = until(Duration::from_secs(30), || {
+            let text = console::text(log);
+            text.contains(END).then_some(text)
+        });
+        let text = text.expect("the facts unit has printed");
+        let all: Vec<&str> = text
+            .lines()
+            .filter_map(|line| Some(line.split_once(MARK)?.1.trim_end()))
+            .collect();
+        let lines = all
+            .iter()
+            .rev()
+            .skip_while(|line| **line != "end")
+            .skip(1)
+            .take_while(|line| **line != "end");
+        Self {
+            lines: lines.map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines
+            .iter()
+            .filter_map(move |line| line.strip_prefix(kind)?.strip_prefix('|'))
+    }
+
+    /// Mounts: source, mount point, type, options.
+    pub fn mounts(&self) -> Vec<[String; 4]> {
+        let four = |line: &str| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            Some([words.next()?, words.next()?, words.next()?, words.next()?])
+        };
+        self.of_kind("mount").filter_map(four).collect()
+    }
+
+    /// The mount at `point` that is on top.
+    pub fn mount(&self, point: &str) -> [String; 4] {
+        // The lines are in reverse order, so the first is the one on top.
+        let found = self.mounts().into_iter().find(|mount| mount[1] == point);
+        found.unwrap_or_else(|| panic!("nothing is mounted at {point}: {:#?}", self.mounts()))
+    }
+
+    /// Backing files of loop devices.
+    pub fn loops(&self) -> Vec<String> {
+        self.of_kind("loop").map(str::to_owned).collect()
+    }
+
+    /// An entry of `/proc/meminfo` in bytes.
+    pub fn memory(&self, name: &str) -> u64 {
+        let entry = self
+            .of_kind("memory")
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = entry.and_then(|entry| entry.split_whitespace().next()?.parse::<u64>().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {:#?}", self.lines)) * 1024
+    }
+}

@@ -1,0 +1,9 @@
+//! End to end: virtual machines with real firmware, a real kernel and a real
+//! Kubernetes. Slow; run as `cargo xtask test vm`.
+
+mod damaged_image;
+mod facts;
+mod lab;
+mod rack;
+mod stray;
+mod support;

@@ -1,0 +1,203 @@
+//! A rack's life: power-on to Ready, servers that die, a node that is reset.
+
+use std::time::Duration;
+
+use boot_proto::api::{BootView, LeaseView, MachineView};
+use boot_proto::image::ImageManifest;
+use moonfarm_tests::lab::Firmware;
+use moonfarm_tests::lab::farm::layout::Cartridge;
+use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
+use moonfarm_tests::wait::Deadline;
+
+use crate::facts::{self, NodeFacts};
+use crate::support::{TestFarm, artefacts, cartridge, internal_address, now};
+
+/// Longer than Kubernetes waits before it calls a silent node NotReady (40 s in
+/// older releases, 50 s in current ones).
+const GRACE: Duration = Duration::from_secs(65);
+const RESERVED: &str = "10.77.0.11";
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Two declared cartridges: the first by slot, MAC and address, the second by
+/// its slot alone, its MACs known from the chassis manager.
+fn declared(facts: &Facts<'_>, first: &Cartridge, second: &Cartridge) -> Vec<Manifest> {
+    let spec = format!("  macs: [\"{}\"]\n  address: {RESERVED}\n", first.mac(0));
+    let names = format!("names: [{}, {}]", first.name(), second.name());
+    let pool = Pool {
+        name: "web",
+        machines: Some(&names),
+        is_powered: true,
+        profiles: &[facts::PROFILE],
+        labels: &["example.org/rack: r7"],
+        taints: &["{ key: example.org/dedicated, value: web, effect: NoSchedule }"],
+    };
+    vec![
+        facts::manifest(),
+        manifests::pool(facts, &pool),
+        manifests::machine(first, &spec),
+        manifests::machine(second, ""),
+    ]
+}
+
+#[test]
+fn a_rack_from_power_on_to_ready_and_through_failures() {
+    let Some(artefacts) = artefacts() else { return };
+    let (first, second) = (cartridge(1), cartridge(2));
+    let image_size = image_size(&artefacts.image);
+    let since = now();
+    let mut test = TestFarm::start(artefacts, vec![first, second], true, &|facts| {
+        declared(facts, &first, &second)
+    });
+    for cartridge in [first, second] {
+        let console = test.console(&cartridge);
+        test.wait_until_ready(&cartridge.name(), since, &console);
+        check_node(&test, &cartridge.name());
+    }
+    assert_eq!(
+        internal_address(&test.node(&first.name())).as_deref(),
+        Some(RESERVED)
+    );
+    check_root(&NodeFacts::read(&test.console(&first)), image_size);
+    servers_may_die(&mut test, &[first.name(), second.name()]);
+    a_reset_node_rejoins(&mut test, &second);
+}
+
+fn image_size(folder: &std::path::Path) -> u64 {
+    let bytes = std::fs::read(folder.join("manifest.json")).expect("a manifest");
+    serde_json::from_slice::<ImageManifest>(&bytes)
+        .expect("an image manifest")
+        .root
+        .size
+}
+
+/// The pool's label and taint, and the profile's label.
+fn check_node(test: &TestFarm, name: &str) {
+    let node = test.node(name);
+    let labels = &node["metadata"]["labels"];
+    assert_eq!(labels["example.org/rack"], "r7", "{node:#}");
+    assert_eq!(labels["moonfarm.dev/farm"], "virtual", "{node:#}");
+    let taints = node["spec"]["taints"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let has_taint = taints.iter().any(|taint| {
+        taint["key"] == "example.org/dedicated"
+            && taint["value"] == "web"
+            && taint["effect"] == "NoSchedule"
+    });
+    assert!(has_taint, "{taints:#?}");
+}
+
+/// Root is an overlay over squashfs over loop, the kubelet's folder a tmpfs with
+/// a size, no disk is mounted, and the image is in memory once.
+fn check_root(node: &NodeFacts, image_size: u64) {
+    let [_, _, kind, options] = node.mount("/");
+    assert_eq!(kind, "overlay", "{options}");
+    assert!(options.contains("lowerdir="), "{options}");
+    assert!(
+        node.loops().iter().any(|file| !file.is_empty()),
+        "no loop device has a file"
+    );
+    let [_, _, kind, options] = node.mount("/var/lib/kubelet");
+    assert_eq!(kind, "tmpfs");
+    assert!(
+        options
+            .split(',')
+            .any(|option| option == format!("size={}k", 128 * MIB / KIB)),
+        "{options}"
+    );
+    for [source, point, kind, _] in node.mounts() {
+        let is_device = source.starts_with("/dev/") && !source.starts_with("/dev/loop");
+        assert!(
+            !is_device || kind == "devtmpfs",
+            "{source} is mounted at {point}"
+        );
+    }
+    // With caches dropped, Cached is tmpfs, ramfs, and what running programs
+    // have mapped. A second copy would be there as well.
+    let held = node.memory("Cached").saturating_sub(node.memory("Mapped"));
+    assert!(
+        node.memory("Shmem") >= image_size,
+        "the image is not in a tmpfs: {node:#?}"
+    );
+    assert!(
+        held < image_size + image_size / 2,
+        "{held} bytes are held for an image of {image_size}"
+    );
+}
+
+/// Killed with `-9`, boot-server and chassis-agent are missed by no node, and
+/// know all they knew when they are back.
+fn servers_may_die(test: &mut TestFarm, nodes: &[String]) {
+    let before = Records::of(test);
+    test.say("killing boot-server and chassis-agent");
+    test.farm.boot_server().kill();
+    test.farm.chassis_agent().kill();
+    let grace = Deadline::after(GRACE);
+    while !grace.has_passed() {
+        for node in nodes {
+            assert!(test.is_ready(node), "{node} is not Ready any more");
+        }
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    test.say("starting them again");
+    test.farm
+        .restart_boot_server()
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    assert_eq!(Records::of(test), before);
+    test.farm
+        .chassis_agent()
+        .restart()
+        .expect("chassis-agent starts");
+}
+
+/// What boot-server knows, without what changes by the minute.
+#[derive(Debug, PartialEq)]
+struct Records {
+    leases: Vec<LeaseView>,
+    machines: Vec<MachineView>,
+    boots: Vec<BootView>,
+}
+
+impl Records {
+    fn of(test: &TestFarm) -> Self {
+        let mut records = Self {
+            leases: test.farm.leases().expect("leases"),
+            machines: test.farm.machines().expect("machines"),
+            boots: test.farm.boots().expect("boots"),
+        };
+        records
+            .leases
+            .iter_mut()
+            .for_each(|lease| lease.expires = None);
+        for machine in &mut records.machines {
+            machine.status.observed_at = None;
+            machine.status.conditions.clear();
+        }
+        records
+    }
+}
+
+/// A reset node comes back under its name and address, although Kubernetes
+/// still has it as Ready when it asks.
+fn a_reset_node_rejoins(test: &mut TestFarm, cartridge: &Cartridge) {
+    let name = cartridge.name();
+    let address = internal_address(&test.node(&name)).expect("an address");
+    let since = now();
+    test.say(&format!("resetting {name}"));
+    let boot_id = test.node(&name)["status"]["nodeInfo"]["bootID"].clone();
+    test.farm
+        .chassis_command(&["power", "reset", &cartridge.slot.to_string()])
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    let console = test.console(cartridge);
+    test.wait_until_ready(&name, since, &console);
+    let node = test.node(&name);
+    assert_ne!(
+        node["status"]["nodeInfo"]["bootID"], boot_id,
+        "it was not reset"
+    );
+    assert_eq!(internal_address(&node), Some(address));
+    check_node(test, &name);
+    assert_eq!(cartridge.firmware, Firmware::Bios);
+}

@@ -1,0 +1,103 @@
+//! What a whole farm on this machine is made of: packages, programs, Kubernetes
+//! and a node image. Demo and tests both start from here.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::image::{self, BuildOptions};
+use crate::packages::Package;
+use crate::run::{run, say};
+use crate::{cache, kube_binaries, packages};
+
+/// The packages that virtual machines, namespaces and their firmware need.
+pub const PACKAGES: &[Package] = &[
+    Package {
+        name: "qemu-system-x86",
+        program: "qemu-system-x86_64",
+    },
+    // Packages without a program are known by a file.
+    Package {
+        name: "ipxe-qemu",
+        program: "/usr/lib/ipxe/qemu/pxe-virtio.rom",
+    },
+    Package {
+        name: "ipxe",
+        program: "/usr/lib/ipxe/undionly.kpxe",
+    },
+    Package {
+        name: "ovmf",
+        program: "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    },
+    Package {
+        name: "iproute2",
+        program: "ip",
+    },
+    Package {
+        name: "util-linux",
+        program: "setpriv",
+    },
+];
+
+/// Where the parts of a farm are.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    /// Folder with boot-server, chassis-agent and the virtual chassis.
+    pub programs: PathBuf,
+    /// Folder with the Kubernetes programs.
+    pub kube: PathBuf,
+    /// Folder of the node image.
+    pub image: PathBuf,
+}
+
+impl Artefacts {
+    /// Tells a program where they are.
+    pub fn set(&self, command: &mut Command) {
+        command
+            .env("MOONFARM_PROGRAMS", &self.programs)
+            .env("MOONFARM_KUBE_BIN", &self.kube)
+            .env("MOONFARM_IMAGE", &self.image);
+    }
+}
+
+/// `cargo xtask image build` as it is without options.
+#[derive(Parser)]
+struct ImageBuild {
+    #[command(flatten)]
+    options: BuildOptions,
+}
+
+/// Installs, builds or finds all of it; what is there already is not made again.
+///
+/// # Errors
+/// When a part can be neither found nor made.
+pub fn provide() -> Result<Artefacts> {
+    packages::need(PACKAGES)?;
+    let programs = build_programs()?;
+    let kube = kube_binaries::provide()?.folder;
+    let image = image::build(&ImageBuild::parse_from(["image"]).options)?;
+    Ok(Artefacts {
+        programs,
+        kube,
+        image,
+    })
+}
+
+fn build_programs() -> Result<PathBuf> {
+    say("building the programs");
+    let checkout = cache::checkout();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(&checkout)
+        .args(["build", "--quiet", "--bins"]);
+    for package in ["boot-server", "chassis-agent", "moonfarm-tests"] {
+        build.args(["--package", package]);
+    }
+    run(&mut build)?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), PathBuf::from);
+    Ok(checkout.join(target).join("debug"))
+}

@@ -1,0 +1,232 @@
+//! The installed root of a node: made by mmdebstrap, packed, and kept by what
+//! went into it. It knows nothing of node-agent, so a change there costs no
+//! new root.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::mirror::Mirror;
+use super::recipe::Recipe;
+use super::{pause, squash};
+use crate::cache;
+use crate::kube_binaries::KubeBinaries;
+use crate::packages::is_root;
+use crate::run::{output, run, say};
+
+/// The Debian release the image is made of.
+pub const SUITE: &str = "trixie";
+
+/// Changed by hand when the code here makes something else of the same inputs.
+const LAYOUT: &str = "1";
+
+/// What [`pack`] notes about a root, in `root.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RootFacts {
+    /// `uname -r` of its kernel.
+    pub kernel_release: String,
+    /// `kubelet --version`, such as `Kubernetes v1.35.4`.
+    pub kubelet: String,
+    /// Seconds since 1970: newest time stamp in the root.
+    pub source_date_epoch: u64,
+    /// Debian packages as `name=version`.
+    pub packages: Vec<String>,
+}
+
+/// Returns the folder with the packed root, made first if need be.
+pub fn provide(
+    recipe: &Recipe,
+    kube: &KubeBinaries,
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<PathBuf> {
+    let folder = cache::folder()?.join("node-roots").join(key(recipe, kube)?);
+    if refresh {
+        cache::remove_tree(&folder)?;
+    }
+    cache::make_once(&folder, |partial| {
+        if !is_root()? {
+            bail!("installing a root needs root's rights: run this as root");
+        }
+        let root = partial.join("installed");
+        install(recipe, kube, &Mirror::choose(mirror), &root)?;
+        pack(&root, partial)?;
+        cache::remove_tree(&root)
+    })?;
+    Ok(folder)
+}
+
+fn key(recipe: &Recipe, kube: &KubeBinaries) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(format!("{LAYOUT} {SUITE}\n"));
+    hash.update(recipe.digest);
+    for program in ["kubelet", "kubeadm"] {
+        let path = kube.folder.join(program);
+        let mut file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
+    }
+    Ok(hex::encode(&hash.finalize()[..8]))
+}
+
+fn install(recipe: &Recipe, kube: &KubeBinaries, mirror: &Mirror, root: &Path) -> Result<()> {
+    say(&format!(
+        "installing Debian {SUITE} from {} (takes a minute)",
+        mirror.archive
+    ));
+    let hook = format!(
+        "{} \"$1\" {} {}",
+        quoted(&recipe.folder.join("configure.sh")),
+        quoted(&recipe.folder),
+        quoted(&kube.folder)
+    );
+    run(Command::new("mmdebstrap")
+        .args([
+            "--mode=root",
+            "--variant=minbase",
+            "--architectures=amd64",
+            "--quiet",
+        ])
+        .args(["--aptopt=Apt::Install-Recommends \"false\""])
+        .arg(format!(
+            "--dpkgopt={}",
+            recipe.folder.join("dpkg.cfg").display()
+        ))
+        .arg(format!("--include={}", recipe.packages.join(",")))
+        .arg(format!("--customize-hook={hook}"))
+        .arg(SUITE)
+        .arg(root)
+        .args(mirror.sources(SUITE)))
+}
+
+/// The path as one word for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+/// Packs an installed root into `folder`: `root.squashfs`, `vmlinuz`,
+/// `root.json`, and what the initramfs builder reads, under `root/`.
+pub fn pack(root: &Path, folder: &Path) -> Result<()> {
+    let kernel_release = kernel_release(root)?;
+    let archives = root.join("usr/share/moonfarm/images");
+    fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
+    let scratch = folder.join("pause");
+    pause::write(
+        &root.join("usr/bin/catatonit"),
+        &archives.join("pause.tar"),
+        &scratch,
+    )?;
+    cache::remove_tree(&scratch)?;
+
+    let facts = RootFacts {
+        packages: packages(root)?,
+        kubelet: output(Command::new(root.join("usr/bin/kubelet")).arg("--version"))?
+            .trim()
+            .to_owned(),
+        source_date_epoch: squash::source_date_epoch(),
+        kernel_release,
+    };
+    say("packing the root");
+    squash::write(root, &folder.join("root.squashfs"), facts.source_date_epoch)?;
+    let kernel = root
+        .join("boot")
+        .join(format!("vmlinuz-{}", facts.kernel_release));
+    fs::copy(&kernel, folder.join("vmlinuz"))
+        .with_context(|| format!("copying {}", kernel.display()))?;
+    keep_modules(root, &folder.join("root"))?;
+    let json = serde_json::to_vec_pretty(&facts).context("writing root.json")?;
+    fs::write(folder.join("root.json"), json).context("writing root.json")
+}
+
+/// The release of the one kernel that is installed.
+fn kernel_release(root: &Path) -> Result<String> {
+    let folder = root.join("usr/lib/modules");
+    let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("no kernel is installed in {}", root.display()),
+        several => bail!(
+            "several kernels are installed in {}: {}",
+            root.display(),
+            several.join(", ")
+        ),
+    }
+}
+
+/// Keeps modules and firmware as files, where a root has them.
+fn keep_modules(root: &Path, kept: &Path) -> Result<()> {
+    let lib = kept.join("usr/lib");
+    fs::create_dir_all(&lib).with_context(|| format!("creating {}", lib.display()))?;
+    std::os::unix::fs::symlink("usr/lib", kept.join("lib")).context("linking lib")?;
+    for name in ["modules", "firmware"] {
+        let source = root.join("usr/lib").join(name);
+        if source.is_dir() {
+            run(Command::new("cp").arg("--archive").arg(&source).arg(&lib))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads dpkg's own list, so that the host needs no dpkg of the same age.
+fn packages(root: &Path) -> Result<Vec<String>> {
+    let file = root.join("var/lib/dpkg/status");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(installed(&text))
+}
+
+fn installed(status: &str) -> Vec<String> {
+    let mut packages: Vec<String> = status
+        .split("\n\n")
+        .filter_map(|paragraph| {
+            let field = |name: &str| {
+                paragraph
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .map(str::trim)
+            };
+            (field("Status:") == Some("install ok installed"))
+                .then(|| Some(format!("{}={}", field("Package:")?, field("Version:")?)))?
+        })
+        .collect();
+    packages.sort();
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installed_packages_are_listed() {
+        let status = "Package: udev\nStatus: install ok installed\nVersion: 257.7-1\nDescription: x\n more\n\n\
+                      Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
+                      Package: dbus\nStatus: install ok installed\nVersion: 1.16.2-2\n";
+        assert_eq!(installed(status), ["dbus=1.16.2-2", "udev=257.7-1"]);
+    }
+
+    #[test]
+    fn paths_are_one_word_for_the_shell() {
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+
+    #[test]
+    fn there_must_be_exactly_one_kernel() {
+        let root = tempfile::tempdir().unwrap();
+        let modules = root.path().join("usr/lib/modules");
+        fs::create_dir_all(&modules).unwrap();
+        assert!(kernel_release(root.path()).is_err());
+        fs::create_dir(modules.join("6.12.1-amd64")).unwrap();
+        assert_eq!(kernel_release(root.path()).unwrap(), "6.12.1-amd64");
+        fs::create_dir(modules.join("6.12.2-amd64")).unwrap();
+        assert!(kernel_release(root.path()).is_err());
+    }
+}

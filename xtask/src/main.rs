@@ -1,0 +1,57 @@
+//! The commands people run in a checkout: `cargo xtask COMMAND`.
+
+mod cache;
+mod demo;
+mod farm;
+mod image;
+mod kube_binaries;
+mod packages;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Moonfarm's commands for people with a checkout.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch or build the Kubernetes programs and print the folder they are in.
+    Kube,
+    /// Node images.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Run a whole farm on this machine: virtual cartridges from power-on to Ready.
+    Demo(demo::DemoOptions),
+    /// Run every check and test.
+    Test(test::TestOptions),
+}
+
+fn main() -> ExitCode {
+    match run_command(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Kube => {
+            println!("{}", kube_binaries::provide()?.folder.display());
+            Ok(())
+        }
+        Command::Image(command) => image::run(&command),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+    }
+}

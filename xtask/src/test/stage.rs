@@ -1,0 +1,160 @@
+//! The stages of a test run, the quick ones first, and how each is run.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::counts::Counts;
+use super::output::{check, count};
+use crate::farm;
+use crate::run::say;
+use crate::{cache, kube_binaries, packages};
+
+/// The environment variable by which tests know that skipping is failing.
+const MUST_RUN: &str = "MOONFARM_REQUIRE_VM";
+
+/// A stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Formatting.
+    Fmt,
+    /// Lints of everything, tests too.
+    Clippy,
+    /// Documentation without a warning.
+    Doc,
+    /// Unit and integration tests of the whole workspace.
+    Unit,
+    /// Tests with network namespaces.
+    Netns,
+    /// End to end, with virtual machines and Kubernetes.
+    Vm,
+}
+
+/// All stages in order.
+pub const STAGES: [Stage; 6] = [
+    Stage::Fmt,
+    Stage::Clippy,
+    Stage::Doc,
+    Stage::Unit,
+    Stage::Netns,
+    Stage::Vm,
+];
+
+impl Stage {
+    /// The name a person gives it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Doc => "doc",
+            Self::Unit => "unit",
+            Self::Netns => "netns",
+            Self::Vm => "vm",
+        }
+    }
+
+    /// Whether it is made of tests, which a filter can choose from.
+    pub const fn runs_tests(self) -> bool {
+        matches!(self, Self::Unit | Self::Netns | Self::Vm)
+    }
+
+    /// Whether it needs Kubernetes and a node image.
+    pub const fn needs_image(self) -> bool {
+        matches!(self, Self::Vm)
+    }
+
+    /// Runs it; `filter` is a part of tests' names. A quick run builds nothing
+    /// that takes minutes, and lets tests that need it skip.
+    pub fn run(self, filter: Option<&str>, is_quick: bool) -> Counts {
+        let name = self.name();
+        match self {
+            Self::Fmt => check(name, &mut cargo(&["fmt", "--all", "--check"])),
+            Self::Clippy => check(
+                name,
+                &mut cargo(&[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--quiet",
+                    "--",
+                    "-Dwarnings",
+                ]),
+            ),
+            Self::Doc => check(
+                name,
+                cargo(&["doc", "--workspace", "--no-deps", "--quiet"])
+                    .env("RUSTDOCFLAGS", "-Dwarnings"),
+            ),
+            Self::Unit => count(
+                name,
+                with_filter(
+                    &mut cargo(&["test", "--workspace", "--no-fail-fast"]),
+                    filter,
+                )
+                .arg("--show-output"),
+            ),
+            Self::Netns | Self::Vm => self.run_target(filter, is_quick),
+        }
+    }
+
+    /// Runs a target of the tests crate that is not part of the unit tests.
+    fn run_target(self, filter: Option<&str>, is_quick: bool) -> Counts {
+        let name = self.name();
+        let target = ["test", "--package", "moonfarm-tests", "--test", name];
+        if filter.is_some() && !has_match(&target, filter) {
+            return Counts::default();
+        }
+        let mut command = cargo(&target);
+        let command = with_filter(&mut command, filter).args(["--test-threads=1", "--nocapture"]);
+        if !is_quick {
+            // As root on Debian nothing is missing that was not installed above.
+            if packages::is_root().unwrap_or(false) {
+                command.env(MUST_RUN, "1");
+            }
+            if let Err(error) = self.provide(command) {
+                say(&format!("{error:#}"));
+                return Counts::failure(name);
+            }
+        }
+        count(name, command)
+    }
+}
+
+impl Stage {
+    /// Makes what a target needs, and tells it where that is.
+    fn provide(self, command: &mut Command) -> Result<()> {
+        if self.needs_image() {
+            farm::provide()?.set(command);
+        } else {
+            command.env("MOONFARM_KUBE_BIN", kube_binaries::provide()?.folder);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a target has a test that `filter` chooses: what the others need is
+/// then not built.
+fn has_match(target: &[&str], filter: Option<&str>) -> bool {
+    let mut list = cargo(target);
+    let list = with_filter(&mut list, filter).arg("--list").output();
+    list.is_ok_and(|list| String::from_utf8_lossy(&list.stdout).contains(": test"))
+}
+
+fn with_filter<'a>(command: &'a mut Command, filter: Option<&str>) -> &'a mut Command {
+    command.arg("--").args(filter)
+}
+
+/// Cargo in the checkout. The one that runs us has set variables of its own for
+/// us, which would have our children's build scripts run again.
+fn cargo(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(cache::checkout()).args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
