@@ -152,6 +152,8 @@ pub struct JoinToken {
 impl std::fmt::Debug for JoinToken {
     /// The token is a secret: it is not printed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinToken").field("expires_in_secs", &self.expires_in_secs).finish_non_exhaustive()
+        f.debug_struct("JoinToken")
+            .field("expires_in_secs", &self.expires_in_secs)
+            .finish_non_exhaustive()
     }
 }

@@ -88,7 +88,11 @@ impl BootArguments {
         match &self.ip {
             None => {}
             Some(IpArgument::Dhcp) => push("ip=dhcp"),
-            Some(IpArgument::Static { address, prefix, gateway }) => {
+            Some(IpArgument::Static {
+                address,
+                prefix,
+                gateway,
+            }) => {
                 let mut word = format!("ip={address}::");
                 if let Some(gateway) = gateway {
                     let _ = write!(word, "{gateway}");
@@ -104,7 +108,11 @@ impl BootArguments {
 /// `01-aa-…`: hardware type 01 (Ethernet), then the address. Some loaders leave
 /// the type out.
 fn parse_bootif(value: &str) -> Option<MacAddr> {
-    let address = if value.len() == 20 { value.get(3..)? } else { value };
+    let address = if value.len() == 20 {
+        value.get(3..)?
+    } else {
+        value
+    };
     address.parse().ok()
 }
 
@@ -128,7 +136,11 @@ fn parse_ip(value: &str) -> Option<IpArgument> {
 /// The netmask of a prefix of `length` bits; longer than 32 counts as 32.
 #[must_use]
 pub fn netmask(length: u8) -> Ipv4Addr {
-    Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0))
+    Ipv4Addr::from(
+        u32::MAX
+            .checked_shl(32 - u32::from(length.min(32)))
+            .unwrap_or(0),
+    )
 }
 
 /// The prefix length of a netmask, or `None` where its ones are not contiguous.
@@ -158,7 +170,10 @@ mod tests {
         };
         let text = arguments.render();
         assert!(text.contains("BOOTIF=01-94-57-a5-d3-ec-f2"), "{text}");
-        assert!(text.contains("ip=10.0.0.5::10.0.0.1:255.255.240.0:::off"), "{text}");
+        assert!(
+            text.contains("ip=10.0.0.5::10.0.0.1:255.255.240.0:::off"),
+            "{text}"
+        );
         assert_eq!(BootArguments::parse(&text), arguments);
     }
 
@@ -168,13 +183,20 @@ mod tests {
             "BOOT_IMAGE=vmlinuz quiet ip=1.2.3 BOOTIF=xx moonfarm.server= moonfarm.debug=0 =x",
         );
         assert_eq!(arguments, BootArguments::default());
-        assert_eq!(BootArguments::parse("ip=:::::eth0:dhcp").ip, Some(IpArgument::Dhcp));
+        assert_eq!(
+            BootArguments::parse("ip=:::::eth0:dhcp").ip,
+            Some(IpArgument::Dhcp)
+        );
         assert_eq!(BootArguments::parse("BOOTIF=01-é").boot_interface, None);
     }
 
     #[test]
     fn netmasks() {
-        for (prefix, mask) in [(0, "0.0.0.0"), (24, "255.255.255.0"), (32, "255.255.255.255")] {
+        for (prefix, mask) in [
+            (0, "0.0.0.0"),
+            (24, "255.255.255.0"),
+            (32, "255.255.255.255"),
+        ] {
             assert_eq!(netmask(prefix).to_string(), mask);
             assert_eq!(prefix_of(mask.parse().unwrap()), Some(prefix));
         }

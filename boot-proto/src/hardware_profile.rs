@@ -3,14 +3,18 @@
 //! The types of the YAML files in `hardware-profiles/`, and the checks that
 //! need no I/O. A model that differs only in data needs a profile, no code.
 
+mod check;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{SlotId, name_mistake};
+use crate::ids::SlotId;
 use crate::quantity::{ByteSize, Span};
 use crate::redfish_rules::RedfishRules;
 use crate::resources::ObservedPower;
+
+pub use check::ProfileMistake;
 
 /// How one kind of chassis manager or BMC behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +28,16 @@ pub struct HardwareProfile {
     pub model: String,
     /// Which driver speaks with it.
     pub driver: DriverName,
-    /// How `auto` knows the device; the first rule that fits decides.
+    /// How `auto` knows the device: one rule must fit. Where the rules of
+    /// several profiles do, the one that looks for most text decides.
     #[serde(default)]
     pub recognise: Vec<Recognition>,
     /// What the `moonshot-cli` driver needs to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cli: Option<CliRules>,
+    /// The web interface that a chassis manager has beside its command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestRules>,
     /// What the `redfish` driver needs to know; may be left out where the
     /// service follows the standard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +72,13 @@ pub struct Recognition {
 }
 
 impl Recognition {
+    /// How much the rule looks for: "Slot ID" says less of a device than its
+    /// full name.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.contains.iter().map(String::len).sum()
+    }
+
     /// Whether `answer` is the answer of this device.
     #[must_use]
     pub fn fits(&self, answer: &str) -> bool {
@@ -91,11 +106,70 @@ pub struct CliRules {
     /// Names of facts in the answer to `info`.
     #[serde(default)]
     pub facts: FactNames,
+    /// How a node's serial console is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleRules>,
     /// How long to wait for what.
     pub timing: CliTiming,
     /// Bounds on what is read.
     #[serde(default)]
     pub limits: CliLimits,
+}
+
+/// The web interface of a chassis manager from before Redfish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RestRules {
+    /// Path of one answer about all nodes.
+    pub summary: String,
+    /// Path of one node.
+    pub system: String,
+    /// Words for resets.
+    pub reset: ResetWords,
+    /// Words for boot targets, by target: `pxe`, `http`, `disk`.
+    #[serde(default)]
+    pub boot_once: BTreeMap<String, String>,
+    /// Switch modules that the NICs lead to, in turn.
+    #[serde(default)]
+    pub switches: Vec<String>,
+    /// How often a resource that is said not to be there is asked for again.
+    #[serde(default)]
+    pub retries_of_404: u32,
+}
+
+/// Words of a web interface for resets; what has none goes to the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ResetWords {
+    /// Power on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// Ask the operating system to shut down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub off: Option<String>,
+    /// Cut the power.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_off: Option<String>,
+    /// Restart a node that is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+}
+
+/// The way to a node's serial console and back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ConsoleRules {
+    /// Connects with the console.
+    pub connect: String,
+    /// The same, taking it away from who uses it.
+    pub acquire: String,
+    /// What the device says once it is connected; a prompt before that means
+    /// that it is not.
+    pub begun: String,
+    /// The keys that lead back to the command line.
+    pub leave: String,
+    /// These keys in words, such as `ESC (`.
+    pub leave_keys: String,
 }
 
 /// Command texts.
@@ -117,7 +191,8 @@ pub struct CliCommands {
     /// Shows facts of all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<String>,
-    /// Shows facts of one node, where the device refuses `info`.
+    /// Shows facts of one node, where the device refuses `info`; `{cartridge}`
+    /// stands for the number of its cartridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info_of_one: Option<String>,
     /// Power orders.
@@ -154,6 +229,15 @@ pub struct CliAnswers {
     /// What confirms a one-time boot order, by target; none: no refusal will do.
     #[serde(default)]
     pub boot_once: BTreeMap<String, String>,
+    /// What a pager asks with before it shows more; a blank is the answer.
+    #[serde(default = "pager")]
+    pub pager: Vec<String>,
+}
+
+fn pager() -> Vec<String> {
+    ["--More--", "-- More --", "Press any key", "Press space"]
+        .map(str::to_owned)
+        .into()
 }
 
 /// Names of facts, each with its spellings; the first that is there is taken.
@@ -227,216 +311,19 @@ pub struct Quirk {
 /// The text that stands for a node id in a command.
 pub const SLOT_PLACEHOLDER: &str = "{slot}";
 
+/// The text that stands for the number of a cartridge in a command.
+pub const CARTRIDGE_PLACEHOLDER: &str = "{cartridge}";
+
 /// Writes `slot` into a command text.
 #[must_use]
 pub fn command_for(template: &str, slot: SlotId) -> String {
-    template.replace(SLOT_PLACEHOLDER, &slot.to_string())
+    template
+        .replace(SLOT_PLACEHOLDER, &slot.to_string())
+        .replace(CARTRIDGE_PLACEHOLDER, &slot.cartridge().to_string())
 }
 
 /// Targets of a one-time boot order.
 pub const BOOT_TARGETS: [&str; 3] = ["pxe", "http", "disk"];
-
-/// A profile that reads well and means something impossible.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {mistake}")]
-pub struct ProfileMistake {
-    field: String,
-    mistake: String,
-}
-
-impl HardwareProfile {
-    /// Looks for what the types cannot tell.
-    ///
-    /// # Errors
-    /// The first mistake, with the field and what to write instead.
-    pub fn check(&self) -> Result<(), ProfileMistake> {
-        if let Some(mistake) = name_mistake(&self.name) {
-            return Err(wrong("name", mistake));
-        }
-        if self.name == "auto" {
-            return Err(wrong(
-                "name",
-                "`auto` is the word for recognising the device; choose another",
-            ));
-        }
-        for (index, rule) in self.recognise.iter().enumerate() {
-            check_command(
-                &format!("recognise[{index}].command"),
-                &rule.command,
-                Node::None,
-            )?;
-            if rule.contains.iter().all(String::is_empty) {
-                return Err(wrong(
-                    &format!("recognise[{index}].contains"),
-                    "without a text to look for, every device would fit",
-                ));
-            }
-        }
-        self.check_sections()
-    }
-
-    /// Whether it has the section of its driver, and no other's.
-    fn check_sections(&self) -> Result<(), ProfileMistake> {
-        match (self.driver, &self.cli, &self.redfish) {
-            (DriverName::MoonshotCli, _, Some(_)) => {
-                Err(wrong("redfish", "the driver moonshot-cli has no use for this section"))
-            }
-            (DriverName::MoonshotCli, Some(rules), None) => rules.check(),
-            (DriverName::MoonshotCli, None, None) => {
-                Err(wrong("cli", "the driver moonshot-cli needs this section"))
-            }
-            (DriverName::Redfish, Some(_), _) => {
-                Err(wrong("cli", "the driver redfish has no use for this section"))
-            }
-            (DriverName::Redfish, None, _) if !self.recognise.is_empty() => Err(wrong(
-                "recognise",
-                "asks for commands of a command line; a Redfish service is known by \
-                 redfish.recognise",
-            )),
-            (DriverName::Redfish, None, None) => {
-                Err(wrong("redfish", "the driver redfish needs this section, if only `redfish: {}`"))
-            }
-            (DriverName::Redfish, None, Some(rules)) => {
-                rules.check().map_err(|(field, mistake)| wrong(&field, mistake))
-            }
-        }
-    }
-}
-
-impl CliRules {
-    fn check(&self) -> Result<(), ProfileMistake> {
-        self.commands.check()?;
-        if self.prompt_endings.is_empty() || self.prompt_endings.iter().any(|e| e.trim().is_empty())
-        {
-            return Err(wrong(
-                "cli.promptEndings",
-                "needs at least one ending, such as '->', none of them blank",
-            ));
-        }
-        for state in [ObservedPower::On, ObservedPower::Off] {
-            if !self.power_states.values().any(|known| *known == state) {
-                return Err(wrong("cli.powerStates", &format!("no word means {state}")));
-            }
-        }
-        if self.answers.invalid_command.iter().all(String::is_empty) {
-            return Err(wrong(
-                "cli.answers.invalidCommand",
-                "needs the text for an unknown command",
-            ));
-        }
-        for target in self.answers.boot_once.keys() {
-            if !self.commands.boot_once.contains_key(target) {
-                return Err(wrong(
-                    &format!("cli.answers.bootOnce.{target}"),
-                    "confirms an order that cli.commands.bootOnce does not have",
-                ));
-            }
-        }
-        self.timing.check()?;
-        let smallest = ByteSize(1 << 10);
-        if self.limits.output < smallest || self.limits.line.0 == 0 || self.limits.nodes == 0 {
-            return Err(wrong(
-                "cli.limits",
-                "output must be 1Ki at least, line and nodes more than 0",
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl CliCommands {
-    fn check(&self) -> Result<(), ProfileMistake> {
-        let all = [
-            ("list", Some(&self.list)),
-            ("macs", Some(&self.macs)),
-            ("power", self.power.as_ref()),
-            ("info", self.info.as_ref()),
-        ];
-        let one = [
-            ("macsOfOne", self.macs_of_one.as_ref()),
-            ("powerOfOne", Some(&self.power_of_one)),
-            ("infoOfOne", self.info_of_one.as_ref()),
-            ("setPower.on", Some(&self.set_power.on)),
-            ("setPower.off", Some(&self.set_power.off)),
-            ("setPower.forceOff", Some(&self.set_power.force_off)),
-        ];
-        for (name, command) in all {
-            check_command(
-                &format!("cli.commands.{name}"),
-                command.map_or("-", |c| c),
-                Node::None,
-            )?;
-        }
-        for (name, command) in one {
-            check_command(
-                &format!("cli.commands.{name}"),
-                command.map_or(SLOT_PLACEHOLDER, |c| c),
-                Node::One,
-            )?;
-        }
-        for (target, command) in &self.boot_once {
-            let field = format!("cli.commands.bootOnce.{target}");
-            if !BOOT_TARGETS.contains(&target.as_str()) {
-                return Err(wrong(&field, "a boot target is one of pxe, http, disk"));
-            }
-            check_command(&field, command, Node::One)?;
-        }
-        Ok(())
-    }
-}
-
-impl CliTiming {
-    fn check(&self) -> Result<(), ProfileMistake> {
-        for (name, span) in [
-            ("connect", self.connect),
-            ("login", self.login),
-            ("command", self.command),
-            ("silence", self.silence),
-            ("settle", self.settle),
-            ("shutdown", self.shutdown),
-            ("poll", self.poll),
-        ] {
-            if span.0 == 0 {
-                return Err(wrong(&format!("cli.timing.{name}"), "must be 1s at least"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a command is about one node.
-enum Node {
-    One,
-    None,
-}
-
-fn check_command(field: &str, command: &str, node: Node) -> Result<(), ProfileMistake> {
-    if command.trim().is_empty() {
-        return Err(wrong(field, "the command is empty"));
-    }
-    // A line end in a template would make the shell run two commands.
-    if command.chars().any(char::is_control) {
-        return Err(wrong(
-            field,
-            "a command is one line without control characters",
-        ));
-    }
-    match (node, command.contains(SLOT_PLACEHOLDER)) {
-        (Node::One, false) => Err(wrong(field, "acts on one node, so it must hold {slot}")),
-        (Node::None, true) => Err(wrong(
-            field,
-            "acts on all nodes, so it must not hold {slot}",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn wrong(field: &str, mistake: &str) -> ProfileMistake {
-    ProfileMistake {
-        field: field.into(),
-        mistake: mistake.into(),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -466,32 +353,9 @@ mod tests {
             command_for("set node power on {slot}", slot),
             "set node power on c11n1"
         );
-    }
-
-    #[test]
-    fn command_mistakes_are_named() {
-        for (command, node, expected) in [
-            (" ", Node::None, "x: the command is empty"),
-            (
-                "a\nb",
-                Node::None,
-                "x: a command is one line without control characters",
-            ),
-            (
-                "a",
-                Node::One,
-                "x: acts on one node, so it must hold {slot}",
-            ),
-            (
-                "a {slot}",
-                Node::None,
-                "x: acts on all nodes, so it must not hold {slot}",
-            ),
-        ] {
-            assert_eq!(
-                check_command("x", command, node).unwrap_err().to_string(),
-                expected
-            );
-        }
+        assert_eq!(
+            command_for("show blades b{cartridge}", slot),
+            "show blades b11"
+        );
     }
 }

@@ -16,7 +16,10 @@ pub struct InvalidId {
 impl InvalidId {
     fn new(value: &str, expected: &'static str) -> Self {
         // What arrives may be anything, of any length; the message stays short.
-        Self { value: value.chars().take(80).collect(), expected }
+        Self {
+            value: value.chars().take(80).collect(),
+            expected,
+        }
     }
 }
 
@@ -108,7 +111,10 @@ impl FromStr for MacAddr {
                 if !bytes.iter().skip(2).step_by(3).all(|b| *b == separator) {
                     return Err(invalid());
                 }
-                bytes.chunks(3).flat_map(|group| group.iter().take(2).copied()).collect()
+                bytes
+                    .chunks(3)
+                    .flat_map(|group| group.iter().take(2).copied())
+                    .collect()
             }
             _ => return Err(invalid()),
         };
@@ -170,11 +176,17 @@ impl FromStr for SlotId {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = || InvalidId::new(text, SLOT_FORM);
         let lower = text.trim().to_ascii_lowercase();
-        let (cartridge, node) =
-            lower.strip_prefix('c').and_then(|rest| rest.split_once('n')).ok_or_else(invalid)?;
+        let (cartridge, node) = lower
+            .strip_prefix('c')
+            .and_then(|rest| rest.split_once('n'))
+            .ok_or_else(invalid)?;
         let number = |digits: &str| -> Option<u8> {
             let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-            if all_digits { digits.parse().ok() } else { None }
+            if all_digits {
+                digits.parse().ok()
+            } else {
+                None
+            }
         };
         let cartridge = number(cartridge).ok_or_else(invalid)?;
         let node = number(node).ok_or_else(invalid)?;
@@ -281,16 +293,33 @@ mod tests {
 
     #[test]
     fn mac_spellings_of_vendors_are_one_address() {
-        for text in ["94:57:A5:d3:ec:f2", "94-57-a5-d3-ec-f2", "9457A5D3ECF2", " 94:57:a5:d3:ec:f2 "] {
+        for text in [
+            "94:57:A5:d3:ec:f2",
+            "94-57-a5-d3-ec-f2",
+            "9457A5D3ECF2",
+            " 94:57:a5:d3:ec:f2 ",
+        ] {
             let mac: MacAddr = text.parse().unwrap();
             assert_eq!(mac.to_string(), "94:57:a5:d3:ec:f2", "{text}");
         }
-        assert_eq!("9457a5d3ecf2".parse::<MacAddr>().unwrap().dashed(), "94-57-a5-d3-ec-f2");
+        assert_eq!(
+            "9457a5d3ecf2".parse::<MacAddr>().unwrap().dashed(),
+            "94-57-a5-d3-ec-f2"
+        );
     }
 
     #[test]
     fn wrong_macs_are_refused() {
-        for text in ["", "N/A", "Not Available", "94:57:a5:d3:ec", "94:57-a5:d3:ec:f2", "zz:57:a5:d3:ec:f2", "94:57:a5:d3:ec:f2:00", "ä4:57:a5:d3:ec:f"] {
+        for text in [
+            "",
+            "N/A",
+            "Not Available",
+            "94:57:a5:d3:ec",
+            "94:57-a5:d3:ec:f2",
+            "zz:57:a5:d3:ec:f2",
+            "94:57:a5:d3:ec:f2:00",
+            "ä4:57:a5:d3:ec:f",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }
@@ -303,18 +332,26 @@ mod tests {
             ("01:00:5e:00:00:01", false),
             ("94:57:a5:d3:ec:f2", true),
         ] {
-            assert_eq!(text.parse::<MacAddr>().unwrap().is_usable(), usable, "{text}");
+            assert_eq!(
+                text.parse::<MacAddr>().unwrap().is_usable(),
+                usable,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn slots() {
         assert_eq!("C28N1".parse::<SlotId>().unwrap().to_string(), "c28n1");
-        for text in ["", "c", "c1", "c0n1", "c1n0", "c300n1", "n1c1", "c+1n1", "c1n1x"] {
+        for text in [
+            "", "c", "c1", "c0n1", "c1n0", "c300n1", "n1c1", "c+1n1", "c1n1x",
+        ] {
             assert!(text.parse::<SlotId>().is_err(), "{text}");
         }
-        let mut sorted: Vec<SlotId> =
-            ["c10n1", "c2n1"].iter().map(|s| s.parse().unwrap()).collect();
+        let mut sorted: Vec<SlotId> = ["c10n1", "c2n1"]
+            .iter()
+            .map(|s| s.parse().unwrap())
+            .collect();
         sorted.sort();
         assert_eq!(sorted[0].to_string(), "c2n1");
     }
@@ -333,7 +370,16 @@ mod tests {
         for name in ["m1-c11n1", "94-57-a5-d3-ec-f2", "node1.rack2"] {
             assert_eq!(name_mistake(name), None, "{name}");
         }
-        for name in ["", "-a", "a-", "A", "a_b", "a..b", &"a".repeat(64), &"a.".repeat(127)] {
+        for name in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a_b",
+            "a..b",
+            &"a".repeat(64),
+            &"a.".repeat(127),
+        ] {
             assert!(name_mistake(name).is_some(), "{name}");
         }
     }

@@ -64,7 +64,10 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         read_number(text, &SIZE_SUFFIXES, 1)
             .map(Self)
-            .ok_or_else(|| InvalidQuantity { value: text.chars().take(40).collect(), expected: SIZE_FORM })
+            .ok_or_else(|| InvalidQuantity {
+                value: text.chars().take(40).collect(),
+                expected: SIZE_FORM,
+            })
     }
 }
 
@@ -104,7 +107,10 @@ impl FromStr for Span {
             .and_then(|seconds| u32::try_from(seconds).ok())
             .filter(|_| text.ends_with(|last: char| last.is_ascii_alphabetic()))
             .map(Self)
-            .ok_or_else(|| InvalidQuantity { value: text.chars().take(40).collect(), expected: SPAN_FORM })
+            .ok_or_else(|| InvalidQuantity {
+                value: text.chars().take(40).collect(),
+                expected: SPAN_FORM,
+            })
     }
 }
 
@@ -169,9 +175,13 @@ mod tests {
 
     #[test]
     fn spans() {
-        for (text, seconds, printed) in
-            [("90s", 90, "90s"), ("5m", 300, "5m"), ("12h", 43_200, "12h"), ("7d", 604_800, "7d"), ("0s", 0, "0s")]
-        {
+        for (text, seconds, printed) in [
+            ("90s", 90, "90s"),
+            ("5m", 300, "5m"),
+            ("12h", 43_200, "12h"),
+            ("7d", 604_800, "7d"),
+            ("0s", 0, "0s"),
+        ] {
             let span: Span = text.parse().unwrap();
             assert_eq!(span.0, seconds, "{text}");
             assert_eq!(span.to_string(), printed, "{text}");

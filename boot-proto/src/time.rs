@@ -23,7 +23,9 @@ impl Monotonic {
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as the machine's clock has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct WallClock(pub u64);
 
@@ -46,7 +48,10 @@ impl WallClock {
         let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
         time::OffsetDateTime::from_unix_timestamp(seconds)
             .ok()
-            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .and_then(|at| {
+                at.format(&time::format_description::well_known::Rfc3339)
+                    .ok()
+            })
             .unwrap_or_else(|| format!("{seconds} s after 1970"))
     }
 }
@@ -62,9 +67,15 @@ mod tests {
 
     #[test]
     fn wall_clock_prints_and_survives_a_clock_set_back() {
-        assert_eq!(WallClock(1_700_000_000_000).to_rfc3339(), "2023-11-14T22:13:20Z");
+        assert_eq!(
+            WallClock(1_700_000_000_000).to_rfc3339(),
+            "2023-11-14T22:13:20Z"
+        );
         assert_eq!(WallClock(5).since(WallClock(9)), Duration::ZERO);
-        assert_eq!(WallClock(u64::MAX).after(Duration::from_secs(1)), WallClock(u64::MAX));
+        assert_eq!(
+            WallClock(u64::MAX).after(Duration::from_secs(1)),
+            WallClock(u64::MAX)
+        );
         assert!(!WallClock(u64::MAX).to_rfc3339().is_empty());
     }
 }

@@ -92,8 +92,8 @@ pub fn load(files: &[SourceFile]) -> Loaded {
         let Some(text) = text_of(file, &mut mistakes) else {
             continue;
         };
-        let (roots, faults) = yaml::read(text);
-        mistakes.extend(faults.into_iter().map(|fault| Mistake {
+        let parsed = yaml::read(text);
+        mistakes.extend(parsed.faults.into_iter().map(|fault| Mistake {
             file: file.name.clone(),
             line: fault.at.line,
             column: fault.at.column,
@@ -102,7 +102,12 @@ pub fn load(files: &[SourceFile]) -> Loaded {
             message: fault.message,
             hint: fault.hint,
         }));
-        let read = roots.into_iter().flat_map(read::read);
+        let torn = parsed.torn.into_iter().map(read::torn);
+        let read = parsed
+            .documents
+            .into_iter()
+            .flat_map(read::read)
+            .chain(torn);
         documents.extend(read.map(|document| (file.name.as_str(), document)));
     }
     for (file, document) in &documents {

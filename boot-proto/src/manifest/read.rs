@@ -69,6 +69,25 @@ pub(super) fn read(root: Node) -> Vec<Document> {
     }
 }
 
+/// The name of a document that broke off, so that nobody is told that it is not
+/// there. What broke it was reported.
+pub(super) fn torn(root: Node) -> Document {
+    let kind = read_kind(&root, &mut Vec::new());
+    let name = name_of(&root);
+    Document {
+        root,
+        kind,
+        name,
+        resource: None,
+        problems: Vec::new(),
+    }
+}
+
+fn name_of(root: &Node) -> Option<String> {
+    let name = root.child("metadata")?.child("name")?.scalar()?;
+    Some(name.chars().take(253).collect())
+}
+
 fn wrong(root: Node, message: &str, hint: &str) -> Document {
     let problem = Problem {
         at: root.at,
@@ -96,11 +115,7 @@ fn read_one(mut root: Node) -> Document {
     let mut problems = Vec::new();
     check_version(&root, &mut problems);
     let kind = read_kind(&root, &mut problems);
-    let name = root
-        .child("metadata")
-        .and_then(|metadata| metadata.child("name"))
-        .and_then(Node::scalar);
-    let name = name.map(|name| name.chars().take(253).collect());
+    let name = name_of(&root);
     tidy(&mut root);
     let (resource, more) = kind.map_or((None, Vec::new()), |kind| read_kind_of(kind, &mut root));
     problems.extend(more);

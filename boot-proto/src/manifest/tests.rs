@@ -2,6 +2,7 @@
 
 mod reading;
 mod semantics;
+mod values;
 
 use super::{Loaded, SourceFile, load};
 
@@ -45,4 +46,17 @@ fn check(text: &str, expected: &[(usize, &str)]) {
         );
         assert!(text.starts_with(&format!("a.yaml:{line}:")), "{text}");
     }
+}
+
+fn all(parts: &[String]) -> String {
+    parts.join("---\n")
+}
+
+/// A machine with a MAC of its own that ends in `n`; its spec begins in line 5.
+fn machine(name: &str, n: u8, more: &str) -> String {
+    resource(
+        "Machine",
+        name,
+        &format!("  macs: [94:57:a5:00:00:{n:02x}]\n{more}"),
+    )
 }

@@ -16,12 +16,12 @@ pub(super) fn nearest<'a>(
 }
 
 /// `did you mean X?`, and otherwise the list to choose from.
-pub(super) fn choice<'a>(word: &str, what: &str, candidates: &[&'a str]) -> String {
+pub(super) fn choice(word: &str, what: &str, candidates: &[&str]) -> String {
     if let Some(near) = nearest(word, candidates.iter().copied()) {
         return format!("did you mean {near}? {what}: {}", list(candidates));
     }
     if candidates.is_empty() {
-        format!("{what}: none")
+        "none is declared in these files".to_owned()
     } else {
         format!("{what}: {}", list(candidates))
     }

@@ -32,21 +32,32 @@ pub(super) struct Fault {
     pub hint: String,
 }
 
+/// What a text holds.
+#[derive(Default)]
+pub(super) struct Parsed {
+    /// Whole documents.
+    pub documents: Vec<Node>,
+    /// The beginnings of documents that broke off.
+    pub torn: Vec<Node>,
+    pub faults: Vec<Fault>,
+}
+
 /// Reads every document of a text.
-pub(super) fn read(text: &str) -> (Vec<Node>, Vec<Fault>) {
+pub(super) fn read(text: &str) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut documents = Vec::new();
-    let mut faults = Vec::new();
+    let mut parsed = Parsed::default();
     for (first_line, part) in split(text) {
         let mut reader = Reader {
             first_line,
             ..Reader::default()
         };
-        reader.read(part);
-        documents.append(&mut reader.documents);
-        faults.append(&mut reader.faults);
+        if !reader.read(part) {
+            parsed.torn.extend(reader.tear());
+        }
+        parsed.documents.append(&mut reader.documents);
+        parsed.faults.append(&mut reader.faults);
     }
-    (documents, faults)
+    parsed
 }
 
 /// Cuts the text before each line that begins a document; gives the number of
@@ -99,7 +110,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, text: &str) {
+    /// Reads to the end; `false` where that could not be reached.
+    fn read(&mut self, text: &str) -> bool {
         for event in Parser::new_from_str(text) {
             let going_on = match event {
                 Ok((event, span)) => self.take(event, span),
@@ -109,9 +121,21 @@ impl Reader {
                 }
             };
             if !going_on || self.faults.len() >= MAX_FAULTS {
-                return;
+                return false;
             }
         }
+        true
+    }
+
+    /// Closes what is open: as much of a document as was read.
+    fn tear(&mut self) -> Option<Node> {
+        if self.open.is_empty() {
+            return None;
+        }
+        while !self.open.is_empty() {
+            self.end();
+        }
+        self.documents.pop()
     }
 
     /// Takes one event; says whether reading can go on.

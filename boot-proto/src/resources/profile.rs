@@ -138,7 +138,8 @@ impl ProfileSpec {
         replace_by(&mut self.files, &later.files, |file| &file.path);
         replace_by(&mut self.units, &later.units, |unit| &unit.name);
         self.sysctls.extend(later.sysctls.clone());
-        self.kubelet_arguments.extend(later.kubelet_arguments.clone());
+        self.kubelet_arguments
+            .extend(later.kubelet_arguments.clone());
         self.labels.extend(later.labels.clone());
         self.dhcp_options.extend(later.dhcp_options.clone());
         if later.mtu.is_some() {
@@ -176,8 +177,16 @@ mod tests {
 
     #[test]
     fn later_profiles_win_and_lists_add_up() {
-        let taint = Taint { key: "a".into(), value: String::new(), effect: TaintEffect::NoSchedule };
-        let tmpfs = |size| TmpfsMount { path: "/var/lib/kubelet".into(), size: ByteSize(size), mode: None };
+        let taint = Taint {
+            key: "a".into(),
+            value: String::new(),
+            effect: TaintEffect::NoSchedule,
+        };
+        let tmpfs = |size| TmpfsMount {
+            path: "/var/lib/kubelet".into(),
+            size: ByteSize(size),
+            mode: None,
+        };
         let mut merged = ProfileSpec {
             kernel_arguments: vec!["quiet".into()],
             tmpfs: vec![tmpfs(1)],

@@ -13,7 +13,7 @@ mod pools;
 mod profiles;
 mod subnets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Mistake;
 use super::node::{Step, path_text};
@@ -26,7 +26,7 @@ use crate::resources::{
 
 /// Checks everything that could be read.
 pub(super) fn run(documents: &[(&str, Document)]) -> Vec<Mistake> {
-    let world = World { documents };
+    let world = World::new(documents);
     let mut notes = Notes::default();
     names::check(&world, &mut notes);
     names::check_references(&world, &mut notes);
@@ -45,6 +45,9 @@ pub(super) fn run(documents: &[(&str, Document)]) -> Vec<Mistake> {
 /// All that was read.
 struct World<'a> {
     documents: &'a [(&'a str, Document)],
+    /// Names of each kind, those of resources with mistakes among them: what
+    /// refers to such a one refers to the right thing.
+    names: BTreeMap<Kind, BTreeSet<&'a str>>,
 }
 
 /// A resource and where it was read from.
@@ -88,14 +91,23 @@ impl<'a> World<'a> {
     of_kind!(subnets, Subnet, SubnetSpec);
     of_kind!(images, Image, ImageSpec);
 
-    /// Names of one kind, those of resources with mistakes among them: what
-    /// refers to such a one refers to the right thing.
-    fn names(&self, kind: Kind) -> BTreeSet<&'a str> {
-        self.documents
-            .iter()
-            .filter(|(_, document)| document.kind == Some(kind))
-            .filter_map(|(_, document)| document.name.as_deref())
-            .collect()
+    fn new(documents: &'a [(&'a str, Document)]) -> Self {
+        let mut names: BTreeMap<Kind, BTreeSet<&'a str>> = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, BTreeSet::new()))
+            .collect();
+        for (_, document) in documents {
+            if let (Some(kind), Some(name)) = (document.kind, document.name.as_deref()) {
+                names.entry(kind).or_default().insert(name);
+            }
+        }
+        Self { documents, names }
+    }
+
+    /// Names of one kind.
+    fn names(&self, kind: Kind) -> &BTreeSet<&'a str> {
+        const NONE: &BTreeSet<&str> = &BTreeSet::new();
+        self.names.get(&kind).unwrap_or(NONE)
     }
 }
 

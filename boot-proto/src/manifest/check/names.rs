@@ -45,84 +45,79 @@ pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
 
 /// Names that lead nowhere.
 pub(super) fn check_references(world: &World<'_>, notes: &mut Notes) {
-    let pools = world.names(Kind::NodePool);
     let profiles = world.names(Kind::Profile);
-    let chassis = world.names(Kind::Chassis);
-    let clusters = world.names(Kind::Cluster);
-    let subnets = world.names(Kind::Subnet);
-    let machines = world.names(Kind::Machine);
     for machine in world.machines() {
         let spec = machine.spec();
-        if let Some(name) = spec.pool.as_deref().filter(|name| !pools.contains(name)) {
-            notes.unknown(
-                machine,
-                &path!["spec", "pool"],
-                Kind::NodePool,
-                name,
-                &pools,
-            );
-        }
-        if let Some(name) = spec
-            .chassis
-            .as_deref()
-            .filter(|name| !chassis.contains(name))
-        {
-            notes.unknown(
-                machine,
-                &path!["spec", "chassis"],
-                Kind::Chassis,
-                name,
-                &chassis,
-            );
-        }
-        check_profiles(notes, machine, &spec.profiles, &profiles);
+        check_reference(
+            world,
+            notes,
+            machine,
+            "pool",
+            Kind::NodePool,
+            spec.pool.as_deref(),
+        );
+        check_reference(
+            world,
+            notes,
+            machine,
+            "chassis",
+            Kind::Chassis,
+            spec.chassis.as_deref(),
+        );
+        check_profiles(notes, machine, &spec.profiles, profiles);
     }
     for pool in world.pools() {
         let spec = pool.spec();
-        if let Some(name) = spec
-            .cluster
-            .as_deref()
-            .filter(|name| !clusters.contains(name))
-        {
-            notes.unknown(
-                pool,
-                &path!["spec", "cluster"],
-                Kind::Cluster,
-                name,
-                &clusters,
-            );
-        }
-        if let Some(name) = spec
-            .subnet
-            .as_deref()
-            .filter(|name| !subnets.contains(name))
-        {
-            notes.unknown(pool, &path!["spec", "subnet"], Kind::Subnet, name, &subnets);
-        }
-        check_profiles(notes, pool, &spec.profiles, &profiles);
-        for (at, name) in spec.machines.names.iter().enumerate() {
-            // A machine that is only found has a name, too; its form tells it.
-            let is_found_name =
-                chassis.iter().any(|chassis| is_slot_name(name, chassis)) || is_dashed_mac(name);
-            if !machines.contains(name.as_str()) && !is_found_name {
-                notes.unknown(
-                    pool,
-                    &path!["spec", "machines", "names", at],
-                    Kind::Machine,
-                    name,
-                    &machines,
-                );
-            }
-        }
+        check_reference(
+            world,
+            notes,
+            pool,
+            "cluster",
+            Kind::Cluster,
+            spec.cluster.as_deref(),
+        );
+        check_reference(
+            world,
+            notes,
+            pool,
+            "subnet",
+            Kind::Subnet,
+            spec.subnet.as_deref(),
+        );
+        check_profiles(notes, pool, &spec.profiles, profiles);
+        check_selected_names(world, notes, pool);
     }
-    for read in world.chassis() {
-        if let Some(name) = read
-            .spec()
-            .pool
-            .as_deref()
-            .filter(|name| !pools.contains(name))
-        {
-            notes.unknown(read, &path!["spec", "pool"], Kind::NodePool, name, &pools);
+    for chassis in world.chassis() {
+        let pool = chassis.spec().pool.as_deref();
+        check_reference(world, notes, chassis, "pool", Kind::NodePool, pool);
+    }
+}
+
+fn check_reference<S>(
+    world: &World<'_>,
+    notes: &mut Notes,
+    read: Read<'_, S>,
+    field: &str,
+    kind: Kind,
+    name: Option<&str>,
+) {
+    let Some(name) = name else { return };
+    let known = world.names(kind);
+    if !known.contains(name) {
+        notes.unknown(read, &path!["spec", field], kind, name, known);
+    }
+}
+
+fn check_selected_names(world: &World<'_>, notes: &mut Notes, pool: Read<'_, NodePoolSpec>) {
+    let machines = world.names(Kind::Machine);
+    let chassis = world.names(Kind::Chassis);
+    for (at, name) in pool.spec().machines.names.iter().enumerate() {
+        // A machine that is only found has a name, too; its form tells it.
+        let is_found_name =
+            is_dashed_mac(name) || chassis.iter().any(|chassis| is_slot_name(name, chassis));
+        if !machines.contains(name.as_str()) && !is_found_name {
+            let path = path!["spec", "machines", "names", at];
+            notes.unknown(pool, &path, Kind::Machine, name, machines);
         }
     }
 }

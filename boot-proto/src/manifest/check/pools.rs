@@ -37,7 +37,7 @@ fn check_slots(world: &World<'_>, notes: &mut Notes, pool: Read<'_, NodePoolSpec
                 "write CHASSIS/SLOT, such as m1/c11n1, or CHASSIS/* for all of it",
             ),
             Some((chassis, _)) if !known.contains(chassis) => {
-                notes.unknown(pool, &path, Kind::Chassis, chassis, &known)
+                notes.unknown(pool, &path, Kind::Chassis, chassis, known)
             }
             Some(_) => {}
         }

@@ -327,8 +327,6 @@ fn wrong_kinds_of_values() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
         let _ = load_text(&text);
