@@ -7,7 +7,9 @@ use boot_proto::time::{Monotonic, WallClock};
 /// The time of day now.
 #[must_use]
 pub fn wall() -> WallClock {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     WallClock(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 

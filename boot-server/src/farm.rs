@@ -88,7 +88,7 @@ struct State {
 /// One thing to remember or forget.
 #[derive(Clone, Debug, PartialEq)]
 enum Change {
-    Put(LearnedMachine),
+    Put(Box<LearnedMachine>),
     Delete(String),
 }
 
@@ -199,7 +199,7 @@ impl Farm {
         if assignment.matched == MatchedBy::CatchAll {
             tracing::info!(mac = %client.mac, machine = assignment.machine, "met a machine that nobody declared");
         }
-        self.apply(&mut state, vec![Change::Put(machine)])?;
+        self.apply(&mut state, vec![Change::Put(Box::new(machine))])?;
         self.publish(&state);
         Ok(assignment)
     }
@@ -219,7 +219,7 @@ impl Farm {
         let mut record = record_of(&state, &inventory, machine, now)?;
         facts::learn(&mut record, facts, &inventory);
         record.last_seen = now;
-        self.apply(&mut state, vec![Change::Put(record)])?;
+        self.apply(&mut state, vec![Change::Put(Box::new(record))])?;
         self.publish(&state);
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Farm {
             return Ok(());
         }
         // Nothing of this identifies a machine: the snapshot stays as it is.
-        self.apply(&mut state, vec![Change::Put(record)])
+        self.apply(&mut state, vec![Change::Put(Box::new(record))])
     }
 
     /// Takes in one scan of a chassis and says which power its machines shall
@@ -294,14 +294,14 @@ impl Farm {
         let mut batch = Batch::new();
         for change in &changes {
             match change {
-                Change::Put(machine) => batch.put(machine)?,
+                Change::Put(machine) => batch.put(machine.as_ref())?,
                 Change::Delete(name) => batch.delete::<LearnedMachine>(name),
             }
         }
         self.database.commit(batch)?;
         for change in changes {
             match change {
-                Change::Put(machine) => drop(state.learned.insert(machine.name.clone(), machine)),
+                Change::Put(machine) => drop(state.learned.insert(machine.name.clone(), *machine)),
                 Change::Delete(name) => drop(state.learned.remove(&name)),
             }
         }

@@ -53,8 +53,8 @@ pub fn first_script(server: &str) -> String {
 impl BootScript<'_> {
     /// The script that loads kernel and initramfs and starts them.
     ///
-    /// The initramfs is given a plain name and named on the kernel's command
-    /// line: a kernel started by UEFI finds it only so.
+    /// Both get plain names: a kernel started by UEFI finds its initramfs only
+    /// by the name on its command line, and shows its own as the first word.
     #[must_use]
     pub fn render(&self) -> String {
         let own = BootArguments {
@@ -70,7 +70,7 @@ impl BootScript<'_> {
             "#!ipxe\n\
              imgfree\n\
              echo {machine}: image {image}\n\
-             kernel {server}/blobs/sha256/{kernel} {arguments} || exit 1\n\
+             kernel --name vmlinuz {server}/blobs/sha256/{kernel} {arguments} || exit 1\n\
              initrd --name initramfs.img {server}/blobs/sha256/{initramfs} || exit 1\n\
              boot || exit 1\n",
             machine = plain(self.machine),
@@ -142,7 +142,7 @@ mod tests {
             "#!ipxe\n\
              imgfree\n\
              echo m1-c1n1: image debian-13\n\
-             kernel http://10.0.0.1:8080/blobs/sha256/{} initrd=initramfs.img console=tty0 \
+             kernel --name vmlinuz http://10.0.0.1:8080/blobs/sha256/{} initrd=initramfs.img console=tty0 \
              console=ttyS0,115200n8 moonfarm.server=http://10.0.0.1:8080 \
              moonfarm.machine=m1-c1n1 BOOTIF=01-94-57-a5-d3-ec-f2 || exit 1\n\
              initrd --name initramfs.img http://10.0.0.1:8080/blobs/sha256/{} || exit 1\n\

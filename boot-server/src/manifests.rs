@@ -4,8 +4,11 @@
 //! sub-folders do not: `..data` of a mounted ConfigMap and editors' backup files
 //! stay out of the way.
 
+mod advice;
 mod declared;
 mod folder;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::fmt;
 use std::io;
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use boot_proto::manifest::{self, Mistake};
 
+pub use advice::{option_mistakes, warnings};
 pub use declared::Declared;
 pub use folder::Fingerprint;
 
@@ -62,13 +66,15 @@ impl fmt::Display for Report<'_> {
 /// # Errors
 /// When the folder cannot be read, or anything in it is wrong.
 pub fn read(folder: &Path) -> Result<Declared, ManifestErrors> {
-    let files = folder::read(folder)?;
+    let (files, mut mistakes) = folder::read(folder)?;
     let loaded = manifest::load(&files);
-    if loaded.mistakes.is_empty() {
-        Ok(Declared::new(folder, loaded.resources))
-    } else {
-        Err(ManifestErrors::Mistakes(loaded.mistakes))
+    mistakes.extend(loaded.mistakes);
+    if mistakes.is_empty() {
+        return Ok(Declared::new(folder, loaded.resources));
     }
+    // Within a file they are sorted already.
+    mistakes.sort_by(|a, b| a.file.cmp(&b.file));
+    Err(ManifestErrors::Mistakes(mistakes))
 }
 
 /// The answer of `boot-server check`.

@@ -4,6 +4,12 @@
 //! A token is a Secret `bootstrap-token-ID` in `kube-system`. Its secret half is
 //! never stored and never logged here; the store keeps the id, so that a token
 //! is revoked even after a restart.
+//!
+//! What this cannot do: Kubernetes knows no token that works once. Between the
+//! answer and the node's report that it has joined, whoever reads the token, on
+//! the wire or on the node, can ask for a certificate under any node name that
+//! is free. It is short-lived, given to the machine's own address only, never to
+//! one that is Ready, and deleted as soon as `kubeadm join` is done.
 
 mod api;
 #[cfg(test)]

@@ -115,13 +115,22 @@ impl Book {
                 path,
                 bytes,
                 error,
-            } => {
-                let message = match error {
-                    None => format!("{path} sent, {bytes} bytes"),
-                    Some(error) => format!("{path}: {error} after {bytes} bytes"),
-                };
-                self.at_address(now, address, Some(Stage::Loader), &message);
-            }
+            } => match error {
+                None => {
+                    let message = format!("{path} sent, {bytes} bytes");
+                    self.at_address(now, address, Some(Stage::Loader), &message);
+                }
+                // Firmware also breaks off a transfer once it knows the size.
+                // It counts as a reason only until the boot gets further.
+                Some(error) => {
+                    let message = format!("{path}: {error} after {bytes} bytes");
+                    if let Some(boot) = self.at_address(now, address, None, &message)
+                        && boot.stage() <= Stage::Loader
+                    {
+                        boot.view.reason = Some(message);
+                    }
+                }
+            },
         }
     }
 
@@ -176,6 +185,10 @@ impl Book {
         self.by_address.insert(script.address, script.mac);
         // Without a firmware's DHCP before it (foreign DHCP server, iPXE from a
         // disk) the script is the first that is seen of a boot.
+        if self.latest(script.mac).is_some_and(Boot::is_settled) {
+            let message = "a script was asked for without DHCP before; this is no new boot";
+            return self.note(now, script.mac, Stage::Script.name(), message);
+        }
         let is_new = self.latest(script.mac).is_none_or(|boot| {
             !boot.is_running()
                 || boot.stage() > Stage::Script
@@ -241,24 +254,16 @@ impl Book {
         address: Ipv4Addr,
         stage: Option<Stage>,
         message: &str,
-    ) {
-        let Some(mac) = self.by_address.get(&address) else {
-            return;
-        };
-        let Some(id) = self
-            .latest(*mac)
-            .filter(|boot| boot.is_running())
-            .map(|boot| boot.view.id)
-        else {
-            return;
-        };
-        let Some(boot) = self.boots.get_mut(&id) else {
-            return;
-        };
+    ) -> Option<&mut Boot> {
+        let mac = self.by_address.get(&address)?;
+        let latest = self.latest(*mac).filter(|boot| boot.is_running());
+        let id = latest?.view.id;
+        self.changed.insert(id);
+        let boot = self.boots.get_mut(&id)?;
         boot.reach(now, stage.unwrap_or(Stage::Dhcp));
         let step = stage.map_or_else(|| boot.view.phase.clone(), |stage| stage.name().to_owned());
         boot.step(now, &step, message);
-        self.changed.insert(id);
+        Some(boot)
     }
 
     pub fn note(&mut self, now: WallClock, mac: MacAddr, step: &str, message: &str) {

@@ -115,6 +115,15 @@ impl Boot {
         self.view.outcome == RUNNING
     }
 
+    /// Whether it takes DHCP to begin the next boot: this one began so, and has
+    /// made the machine a node. From there on a request from the machine's
+    /// address may as well come from a pod, whose traffic leaves with the node's
+    /// address; DHCP from firmware or a boot loader does not.
+    pub fn is_settled(&self) -> bool {
+        let dhcp = Stage::Dhcp.name();
+        self.view.outcome == READY && self.view.steps.iter().any(|step| step.step == dhcp)
+    }
+
     /// Moves on to `stage`, unless it is past that already. What went wrong
     /// before is over once it gets further.
     pub fn reach(&mut self, now: WallClock, stage: Stage) -> bool {

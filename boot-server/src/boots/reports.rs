@@ -62,7 +62,8 @@ impl Book {
         let is_another_kernel = latest
             .kernel_started
             .is_some_and(|known| known.after(SLACK) < kernel_started);
-        if !latest.is_running() && is_from_the_front && is_another_kernel {
+        let may_begin = !latest.is_running() && !latest.is_settled();
+        if may_begin && is_from_the_front && is_another_kernel {
             return Placed::New;
         }
         Placed::In(latest.view.id)

@@ -328,6 +328,31 @@ fn silence_fails_a_boot_and_a_word_brings_it_back() {
     assert_eq!(latest(&book).outcome, READY);
 }
 
+/// Pods' traffic leaves a node with the node's own address: what they ask for
+/// must not open the boot face's secrets again.
+#[test]
+fn after_ready_only_dhcp_begins_a_boot() {
+    let mut book = Book::default();
+    up_to_initramfs(&mut book, 0);
+    tell(&mut book, 60, &report(Phase::Join, Progress::Done, 50));
+    book.ready(at(70), 1, "ready");
+    book.script(at(80), &script());
+    tell(&mut book, 90, &report(Phase::Mounts, Progress::Started, 1));
+    let boot = latest(&book);
+    assert_eq!((boot.id, boot.outcome.as_str()), (1, READY));
+    book.event(at(100), offered(Firmware::Bios));
+    book.script(at(110), &script());
+    let boot = latest(&book);
+    assert_eq!((boot.id, boot.outcome.as_str()), (2, RUNNING));
+
+    // Where others do DHCP and we never saw any, the script has to do.
+    let mut book = Book::default();
+    book.script(at(0), &script());
+    book.ready(at(70), 1, "ready");
+    book.script(at(80), &script());
+    assert_eq!(latest(&book).id, 2);
+}
+
 #[test]
 fn a_script_alone_begins_a_boot_and_says_why_there_is_none() {
     let mut book = Book::default();
@@ -345,6 +370,25 @@ fn a_script_alone_begins_a_boot_and_says_why_there_is_none() {
     assert_eq!(latest(&book).reason, None);
     book.fetched(at(31), ADDRESS, Fetched::Kernel, 4, 10);
     assert_eq!(latest(&book).phase, "script", "half a kernel is none");
+}
+
+#[test]
+fn a_file_that_did_not_arrive_is_the_reason_until_one_does() {
+    let file = |error: Option<&str>| BootEvent::File {
+        address: ADDRESS,
+        path: "undionly.kpxe".into(),
+        bytes: 0,
+        error: error.map(str::to_owned),
+    };
+    let mut book = Book::default();
+    book.event(at(0), offered(Firmware::Bios));
+    book.event(at(1), file(Some("not found")));
+    let boot = latest(&book);
+    assert_eq!(boot.phase, "dhcp");
+    assert!(boot.reason.unwrap().contains("not found"));
+    book.event(at(2), file(None));
+    let boot = latest(&book);
+    assert_eq!((boot.phase.as_str(), boot.reason), ("loader", None));
 }
 
 #[test]

@@ -62,20 +62,36 @@ pub(super) fn run(args: &GetArgs) -> anyhow::Result<()> {
     if !args.watch {
         return print(&render(&client, args)?);
     }
-    let mut shown = String::new();
+    let (mut shown, mut complaint) = (None, String::new());
     loop {
-        let text = render(&client, args)?;
-        if text != shown {
-            // Home and clear, as `watch` does; a file or pipe gets it in a row.
-            let clear = if std::io::stdout().is_terminal() {
-                "\u{1b}[H\u{1b}[2J"
-            } else {
-                ""
-            };
-            print(&format!("{clear}{text}"))?;
-            shown = text;
+        match render(&client, args) {
+            Ok(text) => {
+                complaint.clear();
+                if shown.as_ref() != Some(&text) {
+                    print(&format!("{}{text}", clear()))?;
+                    shown = Some(text);
+                }
+            }
+            // The server may be starting again: whoever watches goes on.
+            Err(error) if shown.is_some() => {
+                let error = crate::images::chain(error.as_ref());
+                if complaint != error {
+                    eprintln!("boot-server: {error}; trying again");
+                    complaint = error;
+                }
+            }
+            Err(error) => return Err(error),
         }
         std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Home and clear, as `watch` does; a file or pipe gets it in a row.
+fn clear() -> &'static str {
+    if std::io::stdout().is_terminal() {
+        "\u{1b}[H\u{1b}[2J"
+    } else {
+        ""
     }
 }
 

@@ -14,7 +14,8 @@ use super::table::{age, size, table};
 use super::{Output, ServerArgs, print};
 use crate::clock;
 use crate::images::{ImageStore, StoredImage, resolve_name};
-use crate::serve::IMAGES;
+use crate::serve::{DATABASE, IMAGES};
+use crate::store::{Database, StoreError};
 
 /// Options of `image`.
 #[derive(Debug, Args)]
@@ -63,7 +64,15 @@ enum ImageCommand {
 }
 
 pub(super) fn run(args: &ImageArgs) -> anyhow::Result<()> {
-    let store = ImageStore::open(&args.server.state.join(IMAGES))?;
+    let folder = args.server.state.join(IMAGES);
+    let is_add = matches!(args.command, ImageCommand::Add { .. });
+    anyhow::ensure!(
+        is_add || folder.is_dir(),
+        "there is no image store {}; name the server's state folder with --state, or add an image \
+         first",
+        folder.display()
+    );
+    let store = ImageStore::open(&folder)?;
     match &args.command {
         ImageCommand::Add { dir } => add(&store, dir),
         ImageCommand::List { output } => list(&store, *output),
@@ -147,12 +156,25 @@ fn remove(store: &ImageStore, args: &ImageArgs, name: &str, force: bool) -> anyh
                 digest.short(),
                 users.join(", ")
             ),
+            Err(error) if has_server(args) => {
+                return Err(error.context(
+                    "a server runs on this state folder, and could not be asked whether the image \
+                     is in use; name it with --server, or give --force",
+                ));
+            }
             Err(error) => tracing::warn!(error = %crate::images::chain(error.as_ref()),
                 "no server could be asked whether the image is in use"),
         }
     }
     store.remove(&digest)?;
     print(&format!("{digest}\n"))
+}
+
+/// Whether a server holds the state folder.
+fn has_server(args: &ImageArgs) -> bool {
+    let database = args.server.state.join(DATABASE);
+    let opened = database.exists().then(|| Database::open(&database));
+    matches!(opened, Some(Err(StoreError::InUse { .. })))
 }
 
 /// Pools that name the image, and machines whose latest boot got it.

@@ -39,6 +39,9 @@ enum Command {
     /// Serve DHCP, TFTP and HTTP.
     Serve(serve::ServeArgs),
     /// Check a folder of manifests and report every mistake with file and line.
+    ///
+    /// Mistakes and warnings go to stderr; with a mistake the exit status is 1,
+    /// with warnings alone it is 0.
     Check {
         /// Folder of manifests.
         #[arg(long, value_name = "DIR")]
@@ -116,6 +119,9 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn check(folder: &std::path::Path) -> anyhow::Result<()> {
     let declared = crate::manifests::read(folder)?;
+    for warning in crate::manifests::warnings(&declared) {
+        eprintln!("warning: {warning}");
+    }
     print(&format!("{}\n", declared.summary()))
 }
 

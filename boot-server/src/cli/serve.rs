@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::serve::{ServeOptions, Server};
@@ -56,6 +57,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         dhcp: !args.no_dhcp,
         tftp: !args.no_tftp,
     };
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -77,4 +79,22 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_millis(300));
     served
+}
+
+/// Every connection and transfer takes a file descriptor or two, and systemd's
+/// default of 1024 is less than this server lets in: a flood of TFTP requests
+/// would leave none for HTTP and the store. The hard limit is meant for this.
+fn raise_open_files() {
+    /// Twice what all limits of the faces add up to.
+    const ENOUGH: u64 = 32_768;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(ENOUGH);
+        if soft >= wanted {
+            return Ok(());
+        }
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

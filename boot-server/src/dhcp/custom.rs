@@ -124,8 +124,16 @@ pub fn encode(name: &str, value: &str) -> Result<(u8, Vec<u8>), OptionMistake> {
     };
     let (bytes, expected) = match form {
         // A number without a known form: bytes, addresses or text, by their look.
-        None => (hexadecimal(value).or_else(|| addresses(value)).or_else(|| text(value)), "a value"),
-        Some(form) => (form.encode(value).or_else(|| hexadecimal(value)), form.expected()),
+        None => (
+            hexadecimal(value)
+                .or_else(|| addresses(value))
+                .or_else(|| text(value)),
+            "a value",
+        ),
+        Some(form) => (
+            form.encode(value).or_else(|| hexadecimal(value)),
+            form.expected(),
+        ),
     };
     let bytes = bytes.ok_or_else(|| mistake(expected))?;
     if bytes.len() > MAX_VALUE_BYTES {
@@ -138,11 +146,16 @@ fn lookup(name: &str) -> Option<(u8, Option<Form>)> {
     let name = name.trim();
     let name = name.strip_prefix("option:").unwrap_or(name);
     if let Ok(code) = name.parse::<u8>() {
-        let form = OPTIONS.iter().find(|(known, ..)| *known == code).map(|(_, form, _)| *form);
+        let form = OPTIONS
+            .iter()
+            .find(|(known, ..)| *known == code)
+            .map(|(_, form, _)| *form);
         return Some((code, form));
     }
     let lower = name.to_ascii_lowercase().replace('_', "-");
-    let named = OPTIONS.iter().find(|(_, _, names)| names.contains(&lower.as_str()))?;
+    let named = OPTIONS
+        .iter()
+        .find(|(_, _, names)| names.contains(&lower.as_str()))?;
     Some((named.0, Some(named.1)))
 }
 
@@ -152,7 +165,11 @@ impl Form {
             Self::Addresses => addresses(value),
             Self::Text => text(value),
             Self::Number8 => value.trim().parse::<u8>().ok().map(|n| vec![n]),
-            Self::Number16 => value.trim().parse::<u16>().ok().map(|n| n.to_be_bytes().to_vec()),
+            Self::Number16 => value
+                .trim()
+                .parse::<u16>()
+                .ok()
+                .map(|n| n.to_be_bytes().to_vec()),
             // Time offsets may be negative; both spellings have the same bits.
             Self::Number32 => {
                 let number = value.trim().parse::<i64>().ok()?;
@@ -182,7 +199,9 @@ impl Form {
             Self::Number32 => "a 32-bit number",
             Self::Flag => "true or false",
             Self::Domains => "one or more domain names with commas between them",
-            Self::Routes => "one or more routes such as 10.0.0.0/8=10.1.0.1 with commas between them",
+            Self::Routes => {
+                "one or more routes such as 10.0.0.0/8=10.1.0.1 with commas between them"
+            }
         }
     }
 }
@@ -192,7 +211,10 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
 }
 
 fn addresses(value: &str) -> Option<Vec<u8>> {
-    let list: Vec<Ipv4Addr> = items(value).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let list: Vec<Ipv4Addr> = items(value)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
     (!list.is_empty()).then(|| list.iter().flat_map(Ipv4Addr::octets).collect())
 }
 
@@ -205,7 +227,9 @@ fn hexadecimal(value: &str) -> Option<Vec<u8>> {
     let value = value.trim();
     let digits = match value.strip_prefix("0x") {
         Some(digits) => digits.to_owned(),
-        None if value.contains(':') && value.split(':').all(|byte| byte.len() == 2) => value.replace(':', ""),
+        None if value.contains(':') && value.split(':').all(|byte| byte.len() == 2) => {
+            value.replace(':', "")
+        }
         None => return None,
     };
     hex::decode(digits).ok().filter(|bytes| !bytes.is_empty())
@@ -220,7 +244,11 @@ fn routes(value: &str) -> Option<Vec<u8>> {
         let router: Ipv4Addr = router.parse().ok()?;
         let octets = destination.network().octets();
         bytes.push(destination.prefix_len());
-        bytes.extend(octets.iter().take(usize::from(destination.prefix_len().div_ceil(8))));
+        bytes.extend(
+            octets
+                .iter()
+                .take(usize::from(destination.prefix_len().div_ceil(8))),
+        );
         bytes.extend(router.octets());
     }
     (!bytes.is_empty()).then_some(bytes)
@@ -233,7 +261,9 @@ pub fn domains(names: &[String]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for name in names {
         for label in name.trim_end_matches('.').split('.') {
-            let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+            let length = u8::try_from(label.len())
+                .ok()
+                .filter(|length| (1..=63).contains(length))?;
             bytes.push(length);
             bytes.extend_from_slice(label.as_bytes());
         }
@@ -249,21 +279,35 @@ mod tests {
     #[test]
     fn options_by_name_and_number() {
         for (name, value, code, bytes) in [
-            ("ntp-servers", "10.0.0.1, 10.0.0.2", 42, &[10, 0, 0, 1, 10, 0, 0, 2][..]),
+            (
+                "ntp-servers",
+                "10.0.0.1, 10.0.0.2",
+                42,
+                &[10, 0, 0, 1, 10, 0, 0, 2][..],
+            ),
             ("42", "10.0.0.1", 42, &[10, 0, 0, 1]),
             ("option:ntp-server", "10.0.0.1", 42, &[10, 0, 0, 1]),
             ("mtu", "9000", 26, &[0x23, 0x28]),
             ("time-offset", "-3600", 2, &[0xff, 0xff, 0xf1, 0xf0]),
             ("ip-forwarding", "yes", 19, &[1]),
             ("domain-search", "a.bc,d", 119, b"\x01a\x02bc\x00\x01d\x00"),
-            ("121", "10.0.0.0/8=10.1.0.1, 0.0.0.0/0=10.1.0.2", 121, &[8, 10, 10, 1, 0, 1, 0, 10, 1, 0, 2]),
+            (
+                "121",
+                "10.0.0.0/8=10.1.0.1, 0.0.0.0/0=10.1.0.2",
+                121,
+                &[8, 10, 10, 1, 0, 1, 0, 10, 1, 0, 2],
+            ),
             ("43", "0x010203", 43, &[1, 2, 3]),
             ("224", "de:ad", 224, &[0xde, 0xad]),
             ("225", "10.0.0.1", 225, &[10, 0, 0, 1]),
             ("226", "free text", 226, b"free text"),
             ("Root_Path", "10.0.0.1:/srv", 17, b"10.0.0.1:/srv"),
         ] {
-            assert_eq!(encode(name, value), Ok((code, bytes.to_vec())), "{name} {value}");
+            assert_eq!(
+                encode(name, value),
+                Ok((code, bytes.to_vec())),
+                "{name} {value}"
+            );
         }
     }
 
@@ -275,20 +319,32 @@ mod tests {
         assert!(value("224", ""));
         assert!(value("121", "10.0.0.0/8"));
         assert!(value("226", &"x".repeat(2000)));
-        assert_eq!(encode("nonsense", "1"), Err(OptionMistake::Unknown("nonsense".into())));
-        assert_eq!(encode("300", "1"), Err(OptionMistake::Unknown("300".into())));
+        assert_eq!(
+            encode("nonsense", "1"),
+            Err(OptionMistake::Unknown("nonsense".into()))
+        );
+        assert_eq!(
+            encode("300", "1"),
+            Err(OptionMistake::Unknown("300".into()))
+        );
         assert_eq!(encode("54", "10.0.0.1"), Err(OptionMistake::Protocol(54)));
         assert_eq!(encode("0", "1"), Err(OptionMistake::Protocol(0)));
     }
 
     #[test]
     fn names_and_codes_are_given_once() {
-        let names: Vec<&str> = OPTIONS.iter().flat_map(|(_, _, names)| names.iter().copied()).collect();
+        let names: Vec<&str> = OPTIONS
+            .iter()
+            .flat_map(|(_, _, names)| names.iter().copied())
+            .collect();
         for (at, name) in names.iter().enumerate() {
             assert!(!names[at + 1..].contains(name), "{name}");
         }
         for (at, (code, ..)) in OPTIONS.iter().enumerate() {
-            assert!(OPTIONS[at + 1..].iter().all(|(other, ..)| other != code), "{code}");
+            assert!(
+                OPTIONS[at + 1..].iter().all(|(other, ..)| other != code),
+                "{code}"
+            );
         }
     }
 }

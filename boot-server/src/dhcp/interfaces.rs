@@ -27,12 +27,25 @@ impl Interfaces {
     pub fn scan() -> std::io::Result<Self> {
         let mut networks: BTreeMap<String, Vec<Ipv4Net>> = BTreeMap::new();
         for entry in nix::ifaddrs::getifaddrs()? {
-            let address = entry.address.as_ref().and_then(|address| address.as_sockaddr_in());
-            let netmask = entry.netmask.as_ref().and_then(|mask| mask.as_sockaddr_in());
-            let (Some(address), Some(netmask)) = (address, netmask) else { continue };
+            let address = entry
+                .address
+                .as_ref()
+                .and_then(|address| address.as_sockaddr_in());
+            let netmask = entry
+                .netmask
+                .as_ref()
+                .and_then(|mask| mask.as_sockaddr_in());
+            let (Some(address), Some(netmask)) = (address, netmask) else {
+                continue;
+            };
             if let Ok(network) = Ipv4Net::with_netmask(address.ip(), netmask.ip()) {
                 // An address with a label has the name `eth0:label`.
-                let name = entry.interface_name.split(':').next().unwrap_or_default().to_owned();
+                let name = entry
+                    .interface_name
+                    .split(':')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 networks.entry(name).or_default().push(network);
             }
         }
@@ -41,7 +54,13 @@ impl Interfaces {
         for (name, networks) in networks {
             // One that went away in between is left out.
             if let Ok(index) = nix::net::if_::if_nametoindex(name.as_str()) {
-                by_index.insert(index, Interface { name, networks: networks.into() });
+                by_index.insert(
+                    index,
+                    Interface {
+                        name,
+                        networks: networks.into(),
+                    },
+                );
             }
         }
         Ok(Self { by_index, own })
@@ -56,10 +75,25 @@ mod tests {
     fn the_loopback_is_there() {
         let interfaces = Interfaces::scan().unwrap();
         // A namespace of its own may have its loopback down.
-        for interface in interfaces.by_index.values().filter(|interface| interface.name == "lo") {
-            assert!(interface.networks.iter().any(|network| network.addr().is_loopback()));
+        for interface in interfaces
+            .by_index
+            .values()
+            .filter(|interface| interface.name == "lo")
+        {
+            assert!(
+                interface
+                    .networks
+                    .iter()
+                    .any(|network| network.addr().is_loopback())
+            );
         }
-        let all = interfaces.by_index.values().flat_map(|interface| interface.networks.iter());
-        assert!(all.map(Ipv4Net::addr).all(|address| interfaces.own.contains(&address)));
+        let all = interfaces
+            .by_index
+            .values()
+            .flat_map(|interface| interface.networks.iter());
+        assert!(
+            all.map(Ipv4Net::addr)
+                .all(|address| interfaces.own.contains(&address))
+        );
     }
 }

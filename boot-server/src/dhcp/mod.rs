@@ -8,6 +8,7 @@ pub mod leases;
 mod log;
 mod neighbour;
 pub mod responder;
+mod router;
 mod socket;
 
 use std::io;
@@ -27,6 +28,7 @@ use crate::farm::Farm;
 use interfaces::Interfaces;
 use neighbour::Neighbours;
 use responder::Responder;
+use router::Solicitations;
 use socket::Service;
 
 /// Datagrams that the kernel holds for us while a commit is on its way to disk.
@@ -44,7 +46,10 @@ pub struct DhcpOptions {
 
 impl Default for DhcpOptions {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), http_port: 8080 }
+        Self {
+            interfaces: Vec::new(),
+            http_port: 8080,
+        }
     }
 }
 
@@ -52,7 +57,9 @@ impl Default for DhcpOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum DhcpError {
     /// Port 67 cannot be had.
-    #[error("listening for DHCP on port {port}; is another DHCP server running, or the right to bind ports below 1024 missing?")]
+    #[error(
+        "listening for DHCP on port {port}; is another DHCP server running, or the right to bind ports below 1024 missing?"
+    )]
     Listen {
         /// Port.
         port: u16,
@@ -105,36 +112,58 @@ pub fn spawn(
     events: Arc<dyn EventSink>,
     options: DhcpOptions,
 ) -> Result<DhcpServer, DhcpError> {
-    let mut sockets = vec![listen(SERVER_PORT).map_err(|source| DhcpError::Listen { port: SERVER_PORT, source })?];
+    let mut sockets = vec![listen(SERVER_PORT).map_err(|source| DhcpError::Listen {
+        port: SERVER_PORT,
+        source,
+    })?];
     // Only proxyDHCP clients come to this one; all else works without it.
     match listen(PXE_PORT) {
         Ok(socket) => sockets.push(socket),
-        Err(error) => tracing::warn!(port = PXE_PORT, %error, "proxyDHCP's second port is not served"),
+        Err(error) => {
+            tracing::warn!(port = PXE_PORT, %error, "proxyDHCP's second port is not served")
+        }
     }
     let neighbours = Neighbours::open()
         .inspect_err(|error| tracing::warn!(%error, "no netlink; DHCP replies are broadcast"))
         .ok();
+    let solicitations = Solicitations::open()
+        .inspect_err(|error| tracing::debug!(%error, "router solicitations are not answered"))
+        .ok();
     let (stop, stopped) = UnixStream::pair().map_err(DhcpError::Thread)?;
-    let service = Service {
+    let mut service = Service {
         sockets,
         stop: stopped,
         farm,
         leases,
         events,
-        responder: Responder { http_port: options.http_port },
+        responder: Responder {
+            http_port: options.http_port,
+        },
         served: options.interfaces,
         interfaces: Interfaces::scan().map_err(DhcpError::Thread)?,
         scanned: clock::monotonic(),
         neighbours,
+        solicitations,
         checked: None,
     };
+    service.listen_for_solicitations();
     let thread = std::thread::Builder::new().name("dhcp".to_owned());
-    let thread = thread.spawn(move || service.run()).map_err(DhcpError::Thread)?;
-    Ok(DhcpServer { stop: Some(stop), thread: Some(thread) })
+    let thread = thread
+        .spawn(move || service.run())
+        .map_err(DhcpError::Thread)?;
+    Ok(DhcpServer {
+        stop: Some(stop),
+        thread: Some(thread),
+    })
 }
 
 fn listen(port: u16) -> io::Result<UdpSocket> {
-    let socket = nix::sys::socket::socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     // Beside a server that is bound to addresses or interfaces of its own.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     setsockopt(&socket, sockopt::Broadcast, &true)?;

@@ -33,19 +33,34 @@ pub(super) struct Neighbours {
 impl Neighbours {
     pub fn open() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags,
+            SockProtocol::NetlinkRoute,
+        )?;
         Ok(Self { socket })
     }
 
     /// Says that `address` is at `mac` on the interface.
     pub fn set(&self, interface: u32, address: Ipv4Addr, mac: MacAddr) -> io::Result<()> {
         let kernel = NetlinkAddr::new(0, 0);
-        sendto(self.socket.as_raw_fd(), &message(interface, address, mac), &kernel, MsgFlags::empty())?;
+        sendto(
+            self.socket.as_raw_fd(),
+            &message(interface, address, mac),
+            &kernel,
+            MsgFlags::empty(),
+        )?;
         // The kernel has answered by the time the message is sent.
         let mut answer = [0; 512];
         let bytes = recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        let error = answer.get(..bytes).and_then(|answer| answer.get(HEADER_BYTES..HEADER_BYTES + 4));
-        match error.and_then(|error| error.try_into().ok()).map(i32::from_ne_bytes) {
+        let error = answer
+            .get(..bytes)
+            .and_then(|answer| answer.get(HEADER_BYTES..HEADER_BYTES + 4));
+        match error
+            .and_then(|error| error.try_into().ok())
+            .map(i32::from_ne_bytes)
+        {
             Some(0) => Ok(()),
             Some(error) => Err(io::Error::from_raw_os_error(error.wrapping_neg())),
             None => Err(io::Error::from(io::ErrorKind::InvalidData)),
@@ -91,9 +106,22 @@ mod tests {
         let mac: MacAddr = "94:57:a5:d3:ec:f2".parse().unwrap();
         let bytes = message(3, Ipv4Addr::new(10, 0, 0, 9), mac);
         let expected = concat!(
-            "30000000", "1c00", "0505", "00000000", "00000000",
-            "02000000", "03000000", "0200", "0000",
-            "0800", "0100", "0a000009", "0a00", "0200", "9457a5d3ecf2", "0000"
+            "30000000",
+            "1c00",
+            "0505",
+            "00000000",
+            "00000000",
+            "02000000",
+            "03000000",
+            "0200",
+            "0000",
+            "0800",
+            "0100",
+            "0a000009",
+            "0a00",
+            "0200",
+            "9457a5d3ecf2",
+            "0000"
         );
         assert_eq!(hex::encode(bytes), expected);
     }

@@ -90,7 +90,9 @@ pub enum Why {
     #[error("a server's reply, not a client's request")]
     NotARequest,
     /// No Ethernet address of one NIC: nothing to recognise the client by.
-    #[error("the hardware address (htype {htype}, {hlen} octets) is no Ethernet address of one NIC")]
+    #[error(
+        "the hardware address (htype {htype}, {hlen} octets) is no Ethernet address of one NIC"
+    )]
     NoMac {
         /// Hardware type.
         htype: u8,
@@ -254,19 +256,33 @@ impl Responder {
         if message.op != Op::Request {
             return Err(Why::NotARequest);
         }
-        let no_mac = Why::NoMac { htype: message.htype, hlen: message.hlen };
+        let no_mac = Why::NoMac {
+            htype: message.htype,
+            hlen: message.hlen,
+        };
         let mac = message.mac().ok_or(no_mac)?;
         outcome.mac = Some(mac);
         let kind = message.message_type().ok_or(Why::Bootp)?;
         match kind {
-            MessageType::Release => return Err(request::release(leases, now, ingress, message, mac, outcome)),
-            MessageType::Decline => return Err(request::decline(leases, now, ingress, message, mac, outcome)),
+            MessageType::Release => {
+                return Err(request::release(
+                    leases, now, ingress, message, mac, outcome,
+                ));
+            }
+            MessageType::Decline => {
+                return Err(request::decline(
+                    leases, now, ingress, message, mac, outcome,
+                ));
+            }
             MessageType::Discover | MessageType::Request | MessageType::Inform => {}
             other => return Err(Why::NotForServers(other)),
         }
         let (mode, subnets) = link::subnets(inventory, ingress, message)?;
         let facts = ClientFacts::of(message);
-        let assignment = inventory.assign(&Client { mac, uuid: facts.uuid.clone() })?;
+        let assignment = inventory.assign(&Client {
+            mac,
+            uuid: facts.uuid.clone(),
+        })?;
         outcome.machine = Some(assignment.machine.clone());
         let mut exchange = Exchange {
             responder: self,
@@ -306,9 +322,15 @@ impl Exchange<'_> {
 
     /// A pool that names a subnet gives addresses of no other.
     fn keep_to_pool(&mut self) -> Result<(), Why> {
-        let Some(wanted) = &self.assignment.subnet else { return Ok(()) };
+        let Some(wanted) = &self.assignment.subnet else {
+            return Ok(());
+        };
         self.subnets.retain(|subnet| subnet.name() == wanted);
-        if self.subnets.is_empty() { Err(Why::OnOtherLink(wanted.clone())) } else { Ok(()) }
+        if self.subnets.is_empty() {
+            Err(Why::OnOtherLink(wanted.clone()))
+        } else {
+            Ok(())
+        }
     }
 
     fn is_server_id_ours(&self, id: Ipv4Addr) -> bool {

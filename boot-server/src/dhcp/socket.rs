@@ -25,6 +25,7 @@ use super::leases::Leases;
 use super::log;
 use super::neighbour::Neighbours;
 use super::responder::{Decision, Destination, Ingress, Outcome, Reply, Responder};
+use super::router::Solicitations;
 use crate::clock;
 use crate::events::EventSink;
 use crate::farm::Farm;
@@ -51,6 +52,7 @@ pub(super) struct Service {
     pub interfaces: Interfaces,
     pub scanned: Monotonic,
     pub neighbours: Option<Neighbours>,
+    pub solicitations: Option<Solicitations>,
     /// The inventory whose declared options were checked last.
     pub checked: Option<Arc<Inventory>>,
 }
@@ -85,13 +87,20 @@ impl Service {
             for answer in answers {
                 self.conclude(answer);
             }
+            self.answer_solicitations();
         }
     }
 
     /// Waits for a datagram; false when it is time to stop.
     fn wait(&self) -> bool {
         let mut polled = vec![PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
-        polled.extend(self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        polled.extend(
+            self.sockets
+                .iter()
+                .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+        );
+        let solicitations = self.solicitations.iter();
+        polled.extend(solicitations.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) => polled.first().and_then(PollFd::any) != Some(true),
             Err(Errno::EINTR) => true,
@@ -103,9 +112,17 @@ impl Service {
     }
 
     /// Decides on what has arrived on one socket.
-    fn drain(&mut self, at: usize, inventory: &Inventory, buffer: &mut [u8], answers: &mut Vec<Answer>) {
+    fn drain(
+        &mut self,
+        at: usize,
+        inventory: &Inventory,
+        buffer: &mut [u8],
+        answers: &mut Vec<Answer>,
+    ) {
         while answers.len() < MAX_BATCH {
-            let Some(socket) = self.sockets.get(at) else { return };
+            let Some(socket) = self.sockets.get(at) else {
+                return;
+            };
             let arrival = match receive(socket, buffer) {
                 Ok(Some(arrival)) => arrival,
                 Ok(None) => return,
@@ -114,14 +131,23 @@ impl Service {
                     return;
                 }
             };
-            let port = socket.local_addr().map_or(SERVER_PORT, |address| address.port());
-            let Some(ingress) = self.ingress(&arrival, port) else { continue };
+            let port = socket
+                .local_addr()
+                .map_or(SERVER_PORT, |address| address.port());
+            let Some(ingress) = self.ingress(&arrival, port) else {
+                continue;
+            };
             let datagram = buffer.get(..arrival.bytes).unwrap_or_default();
             let outcome = self.leases.decide(|table| {
-                self.responder.handle(inventory, table, clock::wall(), &ingress, datagram)
+                self.responder
+                    .handle(inventory, table, clock::wall(), &ingress, datagram)
             });
             log::decision(&ingress, &outcome);
-            answers.push(Answer { outcome, socket: at, interface: arrival.interface });
+            answers.push(Answer {
+                outcome,
+                socket: at,
+                interface: arrival.interface,
+            });
         }
     }
 
@@ -136,7 +162,11 @@ impl Service {
             interface: interface.name.clone(),
             networks: interface.networks.clone(),
             own: self.interfaces.own.clone(),
-            local: self.interfaces.own.contains(&arrival.to).then_some(arrival.to),
+            local: self
+                .interfaces
+                .own
+                .contains(&arrival.to)
+                .then_some(arrival.to),
             source: arrival.source,
             port,
         })
@@ -152,21 +182,59 @@ impl Service {
         }
         self.scanned = now;
         match Interfaces::scan() {
-            Ok(interfaces) => self.interfaces = interfaces,
+            Ok(interfaces) => {
+                self.interfaces = interfaces;
+                self.listen_for_solicitations();
+            }
             Err(error) => tracing::warn!(%error, "listing the network interfaces"),
+        }
+    }
+
+    /// Hears router solicitations on the interfaces that are served.
+    pub fn listen_for_solicitations(&mut self) {
+        let Some(solicitations) = &mut self.solicitations else {
+            return;
+        };
+        let served = &self.served;
+        let interfaces = self.interfaces.by_index.iter();
+        let listened = interfaces
+            .filter(|(_, interface)| served.is_empty() || served.contains(&interface.name))
+            .map(|(index, _)| *index);
+        solicitations.listen(listened);
+    }
+
+    /// Answers those that our own clients sent.
+    fn answer_solicitations(&self) {
+        let Some(solicitations) = &self.solicitations else {
+            return;
+        };
+        while let Some(solicitation) = solicitations.receive() {
+            if !self.leases.decide(|table| table.knows(solicitation.mac)) {
+                continue;
+            }
+            let sent = solicitations.answer(&solicitation);
+            let error = sent.err().map(|error| error.to_string());
+            tracing::debug!(mac = %solicitation.mac, error, "told that there is no IPv6 router");
         }
     }
 
     /// Makes the batch durable. Where that fails, nothing of it that promises
     /// a lease is sent: the clients ask again.
     fn commit(&self, answers: &mut Vec<Answer>) {
-        let changes: Vec<_> = answers.iter().flat_map(|answer| answer.outcome.changes.iter().cloned()).collect();
+        let changes: Vec<_> = answers
+            .iter()
+            .flat_map(|answer| answer.outcome.changes.iter().cloned())
+            .collect();
         if changes.is_empty() {
             return;
         }
         if let Err(error) = self.leases.commit(&changes) {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(leases = changes.len(), error, "leases cannot be stored; their clients get no answer");
+            tracing::error!(
+                leases = changes.len(),
+                error,
+                "leases cannot be stored; their clients get no answer"
+            );
             answers.retain(|answer| answer.outcome.changes.is_empty());
         }
     }
@@ -185,7 +253,9 @@ impl Service {
     }
 
     fn send(&mut self, reply: &Reply, at: usize, interface: u32) -> io::Result<()> {
-        let Some(socket) = self.sockets.get(at) else { return Ok(()) };
+        let Some(socket) = self.sockets.get(at) else {
+            return Ok(());
+        };
         let datagram = reply.message.encode(reply.limit);
         let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         // Routed destinations find their own way out.
@@ -194,7 +264,11 @@ impl Service {
             Destination::Client(address) => (address, 0),
             Destination::Broadcast => (broadcast, interface),
             Destination::Hardware(mac, address) => {
-                match self.neighbours.as_ref().map(|neighbours| neighbours.set(interface, address, mac)) {
+                match self
+                    .neighbours
+                    .as_ref()
+                    .map(|neighbours| neighbours.set(interface, address, mac))
+                {
                     Some(Ok(())) => (SocketAddrV4::new(address, CLIENT_PORT), interface),
                     // Without CAP_NET_ADMIN: all clients take broadcasts, it
                     // only costs their neighbours a glance.
@@ -211,7 +285,11 @@ impl Service {
 
     /// Says once for each change of the manifests which options cannot be sent.
     fn check_options(&mut self, inventory: &Arc<Inventory>) {
-        if !self.checked.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, inventory)) {
+        if !self
+            .checked
+            .as_ref()
+            .is_some_and(|checked| Arc::ptr_eq(checked, inventory))
+        {
             log::option_mistakes(inventory);
             self.checked = Some(inventory.clone());
         }
@@ -221,7 +299,12 @@ impl Service {
 fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
     let mut space = nix::cmsg_space!(in_pktinfo);
     let mut slices = [IoSliceMut::new(buffer)];
-    let received = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT);
+    let received = recvmsg::<SockaddrIn>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut space),
+        MsgFlags::MSG_DONTWAIT,
+    );
     let message = match received {
         Ok(message) => message,
         Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
@@ -231,7 +314,9 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Arrival>>
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
         _ => None,
     });
-    let (Some(info), Some(source)) = (info, message.address) else { return Ok(None) };
+    let (Some(info), Some(source)) = (info, message.address) else {
+        return Ok(None);
+    };
     Ok(Some(Arrival {
         bytes: message.bytes,
         source: SocketAddrV4::new(source.ip(), source.port()),
@@ -248,6 +333,12 @@ fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddrV4, interface: u32) -
     };
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
     let slices = [IoSlice::new(datagram)];
-    sendmsg(socket.as_raw_fd(), &slices, &control, MsgFlags::MSG_DONTWAIT, Some(&SockaddrIn::from(to)))?;
+    sendmsg(
+        socket.as_raw_fd(),
+        &slices,
+        &control,
+        MsgFlags::MSG_DONTWAIT,
+        Some(&SockaddrIn::from(to)),
+    )?;
     Ok(())
 }

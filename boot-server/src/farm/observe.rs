@@ -208,15 +208,23 @@ impl Visit<'_> {
         });
     }
 
-    /// The hardware moved: its MACs leave the record of the slot it was in.
+    /// The hardware moved: its MACs leave the record of the slot it was in, and
+    /// with the last of them all else that was known of it there.
     fn move_macs(&mut self, name: &str, found: &Found) {
         for other in self.known.values_mut().filter(|other| other.name != name) {
+            if !other.found.shares_mac(&found.macs) {
+                continue;
+            }
             other.found.macs.retain(|mac| !found.macs.contains(mac));
             other
                 .status
                 .facts
                 .macs
                 .retain(|mac| !found.macs.contains(mac));
+            if other.found.macs.is_empty() {
+                other.found.uuid = None;
+                other.status.facts = MachineFacts::default();
+            }
         }
     }
 
@@ -294,6 +302,6 @@ fn difference(before: &Learned, after: Learned) -> Vec<Change> {
     let changed = after
         .into_iter()
         .filter(|(name, machine)| before.get(name) != Some(machine));
-    changes.extend(changed.map(|(_, machine)| Change::Put(machine)));
+    changes.extend(changed.map(|(_, machine)| Change::Put(Box::new(machine))));
     changes
 }

@@ -36,7 +36,11 @@ pub(super) fn adopt(
         merge(target, machine);
         changes.push(Change::Delete(machine.name.clone()));
     }
-    changes.extend(moved.into_values().map(Change::Put));
+    changes.extend(
+        moved
+            .into_values()
+            .map(|machine| Change::Put(Box::new(machine))),
+    );
     changes
 }
 

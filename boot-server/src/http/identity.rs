@@ -48,6 +48,14 @@ pub(crate) enum Refusal {
         machine: String,
         claimed: MacAddr,
     },
+    #[error(
+        "{address} is reserved for machine {machine}, and {seen}, which uses it, is not one of its MACs"
+    )]
+    Impostor {
+        address: Ipv4Addr,
+        machine: String,
+        seen: MacAddr,
+    },
     #[error(transparent)]
     Unassigned(#[from] Unassigned),
 }
@@ -62,7 +70,9 @@ impl From<Refusal> for Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder<'a> {
     Mac(MacAddr),
-    Machine(&'a str),
+    /// The address is reserved for the machine. Nobody has it leased, so that it
+    /// matters whose MAC the kernel sees at it, where that is one of our links.
+    Machine(&'a str, Option<MacAddr>),
 }
 
 /// Finds the client's machine and checks its claim against it. A refused claim
@@ -77,12 +87,18 @@ pub(super) fn identify(
     let lease = app.leases.holder(address, clock::wall());
     let holder = holder(inventory, address, lease, || neighbours::mac_at(address));
     let decided = decide(inventory, address, holder, claim);
-    if let Err(Refusal::Foreign {
-        machine, claimed, ..
-    }) = &decided
-    {
-        tracing::warn!(ip = %address, machine, mac = %claimed,
-            "refused: the client claims a MAC of another machine than its address belongs to");
+    match &decided {
+        Err(Refusal::Foreign {
+            machine, claimed, ..
+        }) => {
+            tracing::warn!(ip = %address, machine, mac = %claimed,
+                "refused: the client claims a MAC of another machine than its address belongs to");
+        }
+        Err(Refusal::Impostor { machine, seen, .. }) => {
+            tracing::warn!(ip = %address, machine, mac = %seen,
+                "refused: the client uses an address that is reserved for another machine");
+        }
+        _ => {}
     }
     decided
 }
@@ -99,7 +115,7 @@ fn holder<'a>(
         return Some(Holder::Mac(mac));
     }
     if let Some(machine) = inventory.reservation_of(address) {
-        return Some(Holder::Machine(machine));
+        return Some(Holder::Machine(machine, neighbour()));
     }
     let gives_addresses = inventory
         .subnet_of(address)
@@ -121,9 +137,22 @@ fn decide(
             mac,
             uuid: claim.uuid.clone(),
         })?,
-        Holder::Machine(name) => inventory
-            .assignment_of(name)
-            .ok_or(Refusal::NoLease(address))?,
+        Holder::Machine(name, seen) => {
+            let assignment = inventory
+                .assignment_of(name)
+                .ok_or(Refusal::NoLease(address))?;
+            // One declared by its slot alone may have MACs nobody knows yet.
+            let macs = &assignment.macs;
+            let impostor = seen.filter(|seen| !macs.is_empty() && !macs.contains(seen));
+            if let Some(seen) = impostor {
+                return Err(Refusal::Impostor {
+                    address,
+                    machine: assignment.machine,
+                    seen,
+                });
+            }
+            assignment
+        }
     };
     let own = match holder {
         Some(Holder::Mac(mac)) => Some(mac),
@@ -145,4 +174,35 @@ fn decide(
         mac,
         address,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifests::tests::declared;
+
+    #[test]
+    fn a_reserved_address_that_nobody_leased_is_not_for_whoever_takes_it() {
+        let inventory = Inventory::new(
+            declared(
+                "apiVersion: moonfarm.dev/v1alpha1\nkind: Subnet\nmetadata: {name: lan}\n\
+                 spec: {cidr: 10.0.0.0/24}\n---\n\
+                 apiVersion: moonfarm.dev/v1alpha1\nkind: Machine\nmetadata: {name: one}\n\
+                 spec: {macs: ['02:00:00:00:00:01'], address: 10.0.0.9}\n",
+            ),
+            Vec::new(),
+        );
+        let address = Ipv4Addr::new(10, 0, 0, 9);
+        let own = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let other = MacAddr::new([2, 0, 0, 0, 0, 2]);
+        let ask = |seen: Option<MacAddr>| {
+            let holder = holder(&inventory, address, None, || seen);
+            decide(&inventory, address, holder, &Claim::default())
+        };
+        assert_eq!(ask(Some(own)).unwrap().assignment.machine, "one");
+        // Behind a router the kernel sees nobody at the address itself.
+        assert_eq!(ask(None).unwrap().mac, own);
+        let refused = ask(Some(other)).unwrap_err().to_string();
+        assert!(refused.contains("reserved for machine one"), "{refused}");
+    }
 }

@@ -65,9 +65,12 @@ impl Said {
 fn decide(app: &App, peer: Peer, said: &Said, claim: &Claim) -> Result<String, Failure> {
     let inventory = app.farm.inventory();
     let identity = match known(app, &inventory, peer, claim) {
-        Ok(identity) => identity,
+        Ok(Known::Proven(identity)) => identity,
+        Ok(Known::Claimed(identity)) => return Ok(claimed(app, &inventory, peer, &identity)),
         // Why it was refused another machine's script is not for its screen.
-        Err(refused @ Refusal::Foreign { .. }) => return Err(refused.into()),
+        Err(refused @ (Refusal::Foreign { .. } | Refusal::Impostor { .. })) => {
+            return Err(refused.into());
+        }
         Err(refused) => {
             tracing::info!(ip = %peer.remote.ip(), mac = ?claim.mac, reason = %refused, "no boot script");
             return Ok(refusal(&refused.to_string()));
@@ -104,9 +107,30 @@ fn decide(app: &App, peer: Peer, said: &Said, claim: &Claim) -> Result<String, F
     }
 }
 
+/// How a client is known.
+enum Known {
+    /// Its address tells.
+    Proven(Identity),
+    /// It says so itself.
+    Claimed(Identity),
+}
+
+/// The script of a machine that only says who it is. Nothing is remembered of
+/// that: anybody could fill the store, or write into another machine's boot.
+fn claimed(app: &App, inventory: &Inventory, peer: Peer, identity: &Identity) -> String {
+    let assignment = &identity.assignment;
+    tracing::warn!(ip = %identity.address, mac = %identity.mac, machine = assignment.machine,
+        "a boot script on the client's own word: nobody has its address leased or reserved, so \
+         that it will get no boot config");
+    match choose_image(&app.images, inventory, assignment) {
+        Ok(chosen) => render(peer, identity, assignment, &chosen),
+        Err(reason) => refusal(&reason.to_string()),
+    }
+}
+
 /// A script holds no secret: where nobody's lease tells who it is, the client's
 /// own word does.
-fn known(app: &App, inventory: &Inventory, peer: Peer, claim: &Claim) -> Result<Identity, Refusal> {
+fn known(app: &App, inventory: &Inventory, peer: Peer, claim: &Claim) -> Result<Known, Refusal> {
     match identify(app, inventory, peer, claim) {
         Err(Refusal::NoLease(address)) => {
             let mac = claim.mac.ok_or(Refusal::NoLease(address))?;
@@ -114,13 +138,13 @@ fn known(app: &App, inventory: &Inventory, peer: Peer, claim: &Claim) -> Result<
                 mac,
                 uuid: claim.uuid.clone(),
             };
-            Ok(Identity {
+            Ok(Known::Claimed(Identity {
                 assignment: inventory.assign(&client)?,
                 mac,
                 address,
-            })
+            }))
         }
-        other => other,
+        other => other.map(Known::Proven),
     }
 }
 

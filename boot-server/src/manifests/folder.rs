@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use boot_proto::manifest::SourceFile;
+use boot_proto::manifest::{Mistake, SourceFile};
 
 use super::ManifestErrors;
 
@@ -43,22 +43,36 @@ impl Fingerprint {
     }
 }
 
-/// Reads every manifest file of the folder.
-pub(super) fn read(folder: &Path) -> Result<Vec<SourceFile>, ManifestErrors> {
-    manifest_files(folder)?
-        .into_iter()
-        .map(|path| {
-            let text = read_file(&path).map_err(|source| failed(&path, source))?;
-            Ok(SourceFile {
-                name: path.display().to_string(),
-                text,
-            })
-        })
-        .collect()
+/// Reads every manifest file of the folder. One that cannot be read is a mistake
+/// among the others, and does not hide them.
+pub(super) fn read(folder: &Path) -> Result<(Vec<SourceFile>, Vec<Mistake>), ManifestErrors> {
+    let (mut files, mut mistakes) = (Vec::new(), Vec::new());
+    for path in manifest_files(folder)? {
+        let name = path.display().to_string();
+        match read_file(&path) {
+            Ok(text) => files.push(SourceFile { name, text }),
+            Err(error) => mistakes.push(Mistake {
+                file: name,
+                line: 0,
+                column: 0,
+                resource: None,
+                path: String::new(),
+                message: format!("the file cannot be read: {error}"),
+                hint: "let boot-server's user read it, or move it out of the folder if it is no \
+                       manifest"
+                    .to_owned(),
+            }),
+        }
+    }
+    Ok((files, mistakes))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
+    // Opening a named pipe would wait for somebody who writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut text = Vec::new();
     fs::File::open(path)?
         .take(READ_LIMIT)

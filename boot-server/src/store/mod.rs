@@ -5,12 +5,11 @@
 //! machine that loses power, leaves the last commit behind, whole.
 
 mod error;
+mod file;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
@@ -18,13 +17,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::StoreError;
+use file::StateFile;
 
 /// Version of the records' form that this code writes.
 const SCHEMA: u64 = 1;
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const META_NAME: &str = "meta";
+const META: TableDefinition<&str, u64> = TableDefinition::new(META_NAME);
 const SCHEMA_KEY: &str = "schema";
-/// Page cache; the whole of a large farm's records fits in.
-const CACHE_BYTES: usize = 16 << 20;
 
 /// What the store keeps of one type.
 pub trait Record: Serialize + DeserializeOwned {
@@ -37,12 +36,7 @@ pub trait Record: Serialize + DeserializeOwned {
 /// An open store; clones share it.
 #[derive(Clone)]
 pub struct Database {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    path: PathBuf,
-    file: redb::Database,
+    file: Arc<StateFile>,
 }
 
 /// Writes that happen all or not at all.
@@ -109,16 +103,8 @@ impl Database {
     /// When the file cannot be opened or written, is in use, is damaged, or was
     /// written by a later release.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = open_file(path)?;
-        let file = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_file(file)
-            .map_err(|source| StoreError::open(path, source))?;
         let database = Self {
-            inner: Arc::new(Inner {
-                path: path.to_owned(),
-                file,
-            }),
+            file: Arc::new(StateFile::open(path)?),
         };
         database.check_schema()?;
         Ok(database)
@@ -130,24 +116,17 @@ impl Database {
     /// # Errors
     /// When the file cannot be read.
     pub fn read_all<R: Record>(&self) -> Result<Vec<R>, StoreError> {
-        let failed = |source| self.failed("reading", R::TABLE, source);
-        let transaction = self.inner.file.begin_read().map_err(|e| failed(e.into()))?;
-        let table = match transaction.open_table(definition(R::TABLE)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error.into())),
-        };
-        let mut records = Vec::new();
-        for entry in table.iter().map_err(|e| failed(e.into()))? {
-            let (key, value) = entry.map_err(|e| failed(e.into()))?;
-            match serde_json::from_slice(value.value()) {
-                Ok(record) => records.push(record),
-                Err(error) => {
-                    tracing::error!(table = R::TABLE, key = key.value(), %error, "record left out: it cannot be read");
-                }
+        let rows = self
+            .file
+            .using("reading", R::TABLE, |file| rows(file, R::TABLE))?;
+        let read = |(key, value): &(String, Vec<u8>)| match serde_json::from_slice(value) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(table = R::TABLE, key, %error, "record left out: it cannot be read");
+                None
             }
-        }
-        Ok(records)
+        };
+        Ok(rows.iter().filter_map(read).collect())
     }
 
     /// The record under `key`.
@@ -155,17 +134,11 @@ impl Database {
     /// # Errors
     /// When the file or the record cannot be read.
     pub fn get<R: Record>(&self, key: &str) -> Result<Option<R>, StoreError> {
-        let failed = |source| self.failed("reading", R::TABLE, source);
-        let transaction = self.inner.file.begin_read().map_err(|e| failed(e.into()))?;
-        let table = match transaction.open_table(definition(R::TABLE)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(failed(error.into())),
-        };
-        let Some(value) = table.get(key).map_err(|e| failed(e.into()))? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(value.value())
+        let value = self
+            .file
+            .using("reading", R::TABLE, |file| row(file, R::TABLE, key))?;
+        let Some(value) = value else { return Ok(None) };
+        serde_json::from_slice(&value)
             .map(Some)
             .map_err(|source| StoreError::Decode {
                 table: R::TABLE,
@@ -179,80 +152,31 @@ impl Database {
     /// # Errors
     /// When the file cannot be written; then nothing of the batch is in it.
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        if batch.is_empty() {
+        let Some(table) = batch.writes.first().map(|write| write.table) else {
             return Ok(());
-        }
-        self.write(batch)
-            .map_err(|(table, source)| self.failed("writing", table, source))
-    }
-
-    fn write(&self, batch: Batch) -> Result<(), (&'static str, redb::Error)> {
-        let first = batch.writes.first().map_or("", |write| write.table);
-        let transaction = self
-            .inner
-            .file
-            .begin_write()
-            .map_err(|e| (first, e.into()))?;
-        for write in batch.writes {
-            let failed = |error: redb::Error| (write.table, error);
-            let mut table = transaction
-                .open_table(definition(write.table))
-                .map_err(|e| failed(e.into()))?;
-            match &write.value {
-                Some(value) => table.insert(write.key.as_str(), value.as_slice()),
-                None => table.remove(write.key.as_str()),
-            }
-            .map_err(|e| failed(e.into()))?;
-        }
-        transaction.commit().map_err(|e| (first, e.into()))
+        };
+        self.file
+            .using("writing", table, |file| write(file, &batch))
     }
 
     fn check_schema(&self) -> Result<(), StoreError> {
-        let failed = |source| self.failed("reading", "meta", source);
-        let transaction = self
-            .inner
-            .file
-            .begin_write()
-            .map_err(|e| failed(e.into()))?;
-        let found = {
-            let table = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-            let found = table.get(SCHEMA_KEY).map_err(|e| failed(e.into()))?;
-            found.map(|version| version.value())
-        };
-        match found {
-            Some(SCHEMA) => return Ok(()),
-            Some(found) => {
-                let path = self.inner.path.clone();
-                return Err(StoreError::Schema {
-                    path,
-                    found,
-                    known: SCHEMA,
-                });
-            }
-            None => {
-                let mut table = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-                table
-                    .insert(SCHEMA_KEY, SCHEMA)
-                    .map_err(|e| failed(e.into()))?;
-            }
+        let found = self.file.using("reading", META_NAME, schema_of)?;
+        if found == SCHEMA {
+            return Ok(());
         }
-        transaction.commit().map_err(|e| failed(e.into()))
-    }
-
-    fn failed(&self, doing: &'static str, table: &'static str, source: redb::Error) -> StoreError {
-        StoreError::Io {
-            doing,
-            table,
-            path: self.inner.path.clone(),
-            source: Box::new(source),
-        }
+        let path = self.file.path().to_owned();
+        Err(StoreError::Schema {
+            path,
+            found,
+            known: SCHEMA,
+        })
     }
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("path", &self.inner.path)
+            .field("path", &self.file.path())
             .finish_non_exhaustive()
     }
 }
@@ -261,17 +185,61 @@ const fn definition(name: &'static str) -> TableDefinition<'static, &'static str
     TableDefinition::new(name)
 }
 
-/// Leases and machine records are nobody else's business: 0600.
-fn open_file(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    options.open(path).map_err(|source| StoreError::Create {
-        path: path.to_owned(),
-        source,
-    })
+fn rows(file: &redb::Database, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    let table = match file.begin_read()?.open_table(definition(table)) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut rows = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        rows.push((key.value().to_owned(), value.value().to_vec()));
+    }
+    Ok(rows)
+}
+
+fn row(
+    file: &redb::Database,
+    table: &'static str,
+    key: &str,
+) -> Result<Option<Vec<u8>>, redb::Error> {
+    match file.begin_read()?.open_table(definition(table)) {
+        Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write(file: &redb::Database, batch: &Batch) -> Result<(), redb::Error> {
+    let transaction = file.begin_write()?;
+    for write in &batch.writes {
+        let mut table = transaction.open_table(definition(write.table))?;
+        match &write.value {
+            Some(value) => table.insert(write.key.as_str(), value.as_slice())?,
+            None => table.remove(write.key.as_str())?,
+        };
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The version in the file; a new file gets ours.
+fn schema_of(file: &redb::Database) -> Result<u64, redb::Error> {
+    let transaction = file.begin_write()?;
+    let found = {
+        let mut table = transaction.open_table(META)?;
+        let found = table.get(SCHEMA_KEY)?.map(|version| version.value());
+        if found.is_none() {
+            table.insert(SCHEMA_KEY, SCHEMA)?;
+        }
+        found
+    };
+    match found {
+        Some(found) => Ok(found),
+        None => {
+            transaction.commit()?;
+            Ok(SCHEMA)
+        }
+    }
 }

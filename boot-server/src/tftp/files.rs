@@ -50,34 +50,53 @@ struct Version {
     bytes: u64,
 }
 
+/// Files by their relative path.
+type Cached = HashMap<PathBuf, (Version, Arc<[u8]>)>;
+
 /// Files read once and shared by all transfers, read again when they change.
 #[derive(Debug)]
 pub(super) struct FileCache {
     dir: PathBuf,
-    files: Mutex<HashMap<PathBuf, (Version, Arc<[u8]>)>>,
+    files: Mutex<Cached>,
 }
 
 impl FileCache {
     pub(super) fn new(files: TftpFiles) -> Self {
-        Self { dir: files.dir, files: Mutex::default() }
+        Self {
+            dir: files.dir,
+            files: Mutex::default(),
+        }
     }
 
     /// The content of a file. Blocks on the disk when it is not in memory.
     pub(super) fn read(&self, name: &str) -> Result<Arc<[u8]>, FileError> {
-        let relative = clean(name).ok_or_else(|| FileError::Name(name.chars().take(80).collect()))?;
+        let relative =
+            clean(name).ok_or_else(|| FileError::Name(name.chars().take(80).collect()))?;
         let path = self.dir.join(&relative);
         let shown = relative.display().to_string();
         let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => FileError::NotFound(shown.clone()),
-            _ => FileError::Read { name: shown.clone(), source },
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                FileError::NotFound(shown.clone())
+            }
+            _ => FileError::Read {
+                name: shown.clone(),
+                source,
+            },
         };
         // Asked before it is opened: opening a FIFO would wait for ever.
         let metadata = std::fs::metadata(&path).map_err(failed)?;
         if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
             return Err(FileError::Unsuitable(shown));
         }
-        let version = Version { modified: metadata.modified().ok(), bytes: metadata.len() };
-        let cached = self.lock().get(&relative).filter(|(known, _)| *known == version).map(|(_, content)| content.clone());
+        let version = Version {
+            modified: metadata.modified().ok(),
+            bytes: metadata.len(),
+        };
+        let cached = self
+            .lock()
+            .get(&relative)
+            .filter(|(known, _)| *known == version)
+            .map(|(_, content)| content.clone());
         if let Some(content) = cached {
             return Ok(content);
         }
@@ -90,14 +109,16 @@ impl FileCache {
         Ok(content)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Version, Arc<[u8]>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cached> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Arc<[u8]>> {
     let mut content = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut content)?;
+    File::open(path)?
+        .take(MAX_FILE_BYTES)
+        .read_to_end(&mut content)?;
     Ok(content.into())
 }
 
@@ -106,7 +127,10 @@ fn read_bounded(path: &Path) -> std::io::Result<Arc<[u8]>> {
 /// lead out of the folder is no name at all.
 fn clean(name: &str) -> Option<PathBuf> {
     let name = name.replace('\\', "/");
-    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = name
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     let is_bad = |part: &&str| *part == ".." || part.contains('\0') || part.len() > 255;
     if parts.is_empty() || parts.len() > 16 || parts.iter().any(is_bad) {
         return None;
@@ -138,7 +162,9 @@ mod tests {
     #[test]
     fn files_are_read_again_when_they_change() {
         let dir = tempfile::tempdir().unwrap();
-        let files = FileCache::new(TftpFiles { dir: dir.path().to_owned() });
+        let files = FileCache::new(TftpFiles {
+            dir: dir.path().to_owned(),
+        });
         assert!(matches!(files.read("a"), Err(FileError::NotFound(_))));
         std::fs::write(dir.path().join("a"), "one").unwrap();
         assert_eq!(*files.read("/a").unwrap(), *b"one");

@@ -28,7 +28,11 @@ pub struct TftpOptions {
 
 impl Default for TftpOptions {
     fn default() -> Self {
-        Self { address: Ipv4Addr::UNSPECIFIED, port: 69, max_transfers: 4096 }
+        Self {
+            address: Ipv4Addr::UNSPECIFIED,
+            port: 69,
+            max_transfers: 4096,
+        }
     }
 }
 

@@ -30,17 +30,28 @@ pub struct TftpServer {
 }
 
 impl TftpServer {
-    pub(super) fn start(files: TftpFiles, events: Arc<dyn EventSink>, options: &TftpOptions) -> io::Result<Self> {
+    pub(super) fn start(
+        files: TftpFiles,
+        events: Arc<dyn EventSink>,
+        options: &TftpOptions,
+    ) -> io::Result<Self> {
         let socket = std::net::UdpSocket::bind((options.address, options.port))?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         let address = socket.local_addr()?;
         let listener = Listener {
             socket: UdpSocket::from_std(socket)?,
-            shared: Arc::new(Shared { files: FileCache::new(files), events, clients: Mutex::default() }),
+            shared: Arc::new(Shared {
+                files: FileCache::new(files),
+                events,
+                clients: Mutex::default(),
+            }),
             max_transfers: options.max_transfers,
         };
-        Ok(Self { address, task: tokio::spawn(listener.run()) })
+        Ok(Self {
+            address,
+            task: tokio::spawn(listener.run()),
+        })
     }
 
     /// The address it listens on.
@@ -107,7 +118,10 @@ impl Listener {
     async fn receive(&self) -> io::Result<(Vec<u8>, SocketAddrV4, Ipv4Addr)> {
         loop {
             self.socket.readable().await?;
-            match self.socket.try_io(Interest::READABLE, || receive_now(&self.socket)) {
+            match self
+                .socket
+                .try_io(Interest::READABLE, || receive_now(&self.socket))
+            {
                 Ok(Some(received)) => return Ok(received),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -124,11 +138,15 @@ impl Listener {
         let refuse = |code, message: &str| {
             tracing::info!(ip = %peer.ip(), error = message, "TFTP request refused");
             // A refusal that does not arrive is asked for again.
-            let _ = self.socket.try_send_to(&refusal(code, message), peer.into());
+            let _ = self
+                .socket
+                .try_send_to(&refusal(code, message), peer.into());
         };
         let request = match FromClient::parse(datagram) {
             Ok(FromClient::Read(request)) => request,
-            Ok(FromClient::Write(_)) => return refuse(ErrorCode::Access, "nothing can be written here"),
+            Ok(FromClient::Write(_)) => {
+                return refuse(ErrorCode::Access, "nothing can be written here");
+            }
             // ACKs and errors of a transfer that is over; RFC 1350 §4 lets
             // error packets go unanswered.
             Ok(FromClient::Error(..)) => return,
@@ -136,7 +154,10 @@ impl Listener {
             Err(error) => return refuse(ErrorCode::Illegal, &error.to_string()),
         };
         if request.mode != Mode::Octet {
-            return refuse(ErrorCode::Illegal, "files are sent in octet mode only, not as netascii or mail");
+            return refuse(
+                ErrorCode::Illegal,
+                "files are sent in octet mode only, not as netascii or mail",
+            );
         }
         let mut clients = self.shared.lock();
         clients.retain(|_, running| !running.task.is_finished());
@@ -149,12 +170,28 @@ impl Listener {
             running.task.abort();
         } else if clients.len() >= self.max_transfers {
             drop(clients);
-            return refuse(ErrorCode::Undefined, "too many transfers at once, try again");
+            return refuse(
+                ErrorCode::Undefined,
+                "too many transfers at once, try again",
+            );
         }
         let is_underway = Arc::new(AtomicBool::new(false));
-        let serving = serve(self.shared.clone(), request.clone(), peer, local, is_underway.clone());
+        let serving = serve(
+            self.shared.clone(),
+            request.clone(),
+            peer,
+            local,
+            is_underway.clone(),
+        );
         let task = tokio::spawn(serving);
-        clients.insert(peer, Running { request, is_underway, task });
+        clients.insert(
+            peer,
+            Running {
+                request,
+                is_underway,
+                task,
+            },
+        );
     }
 }
 
@@ -168,20 +205,37 @@ fn receive_now(socket: &UdpSocket) -> io::Result<Option<(Vec<u8>, SocketAddrV4, 
     let mut buffer = [0; RECEIVE_BYTES];
     let mut space = nix::cmsg_space!(nix::libc::in_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty())?;
+    let message = recvmsg::<SockaddrIn>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut space),
+        MsgFlags::empty(),
+    )?;
     let local = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))),
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
+        }
         _ => None,
     });
     let (peer, bytes) = (message.address, message.bytes);
     Ok(peer.map(|peer| {
         let received = buffer.get(..bytes).unwrap_or_default().to_vec();
-        (received, SocketAddrV4::new(peer.ip(), peer.port()), local.unwrap_or(Ipv4Addr::UNSPECIFIED))
+        (
+            received,
+            SocketAddrV4::new(peer.ip(), peer.port()),
+            local.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        )
     }))
 }
 
 /// One request from its file to its end.
-async fn serve(shared: Arc<Shared>, request: Request, peer: SocketAddrV4, local: Ipv4Addr, is_underway: Arc<AtomicBool>) {
+async fn serve(
+    shared: Arc<Shared>,
+    request: Request,
+    peer: SocketAddrV4,
+    local: Ipv4Addr,
+    is_underway: Arc<AtomicBool>,
+) {
     // Clients take DATA only from the address they asked.
     let socket = match open(local, peer).await {
         Ok(socket) => socket,
@@ -256,15 +310,27 @@ async fn run(
                 is_underway.store(transfer.is_underway(), Ordering::Relaxed);
             }
             Output::Done(outcome) => {
-                let is_probe = outcome.bytes == 0 && matches!(outcome.error, Some(Failure::Aborted { .. }));
+                let is_probe =
+                    outcome.bytes == 0 && matches!(outcome.error, Some(Failure::Aborted { .. }));
                 return Ok((!is_probe).then_some(outcome));
             }
         }
     }
 }
 
-fn record(shared: &Shared, request: &Request, peer: SocketAddrV4, bytes: u64, error: Option<String>) {
-    shared.events.record(BootEvent::File { address: *peer.ip(), path: request.file.clone(), bytes, error });
+fn record(
+    shared: &Shared,
+    request: &Request,
+    peer: SocketAddrV4,
+    bytes: u64,
+    error: Option<String>,
+) {
+    shared.events.record(BootEvent::File {
+        address: *peer.ip(),
+        path: request.file.clone(),
+        bytes,
+        error,
+    });
 }
 
 #[cfg(test)]

@@ -109,7 +109,9 @@ impl Transfer {
         let agreed: Vec<(&str, String)> = request
             .options
             .iter()
-            .filter_map(|(name, value)| Some((name.as_str(), transfer.agree(name, value.parse().ok()?)?)))
+            .filter_map(|(name, value)| {
+                Some((name.as_str(), transfer.agree(name, value.parse().ok()?)?))
+            })
             .collect();
         if !agreed.is_empty() {
             transfer.options = Some(tftp::option_ack(&agreed));
@@ -149,7 +151,10 @@ impl Transfer {
         match FromClient::parse(datagram) {
             Ok(FromClient::Ack(block)) => self.acknowledge(block),
             Ok(FromClient::Error(code, message)) => {
-                self.end(Some(Failure::Aborted { code: code.number(), message }));
+                self.end(Some(Failure::Aborted {
+                    code: code.number(),
+                    message,
+                }));
             }
             // A request belongs to the other port, and a reader sends no DATA.
             Ok(_) | Err(_) => {}
@@ -233,7 +238,10 @@ impl Transfer {
             self.end(None);
         } else if self.tries >= MAX_TRIES {
             let size = self.content.len() as u64;
-            self.end(Some(Failure::Timeout { bytes: self.bytes(), size }));
+            self.end(Some(Failure::Timeout {
+                bytes: self.bytes(),
+                size,
+            }));
         } else {
             self.sent = self.acked;
             self.options_due = self.options.is_some();
@@ -241,7 +249,10 @@ impl Transfer {
     }
 
     fn end(&mut self, error: Option<Failure>) {
-        self.outcome = Some(Outcome { bytes: self.bytes(), error });
+        self.outcome = Some(Outcome {
+            bytes: self.bytes(),
+            error,
+        });
     }
 
     fn bytes(&self) -> u64 {
@@ -255,10 +266,17 @@ impl Transfer {
     }
 
     fn block(&self, number: u64) -> Vec<u8> {
-        let start = usize::try_from(number - 1).unwrap_or(usize::MAX).saturating_mul(self.block_bytes);
+        let start = usize::try_from(number - 1)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(self.block_bytes);
         let start = start.min(self.content.len());
-        let end = start.saturating_add(self.block_bytes).min(self.content.len());
-        tftp::data(wire_number(number), self.content.get(start..end).unwrap_or_default())
+        let end = start
+            .saturating_add(self.block_bytes)
+            .min(self.content.len());
+        tftp::data(
+            wire_number(number),
+            self.content.get(start..end).unwrap_or_default(),
+        )
     }
 }
 

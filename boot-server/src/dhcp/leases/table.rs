@@ -142,12 +142,47 @@ impl LeaseTable {
         let ended = self.by_end.iter().take_while(|(end, _)| *end <= now);
         let reused = ended
             .map(|(_, address)| *address)
-            .filter(|address| ranges.iter().any(|range| range.contains(*address)))
-            .find(&suits);
+            .filter(|address| is_in(ranges, *address))
+            .find(&suits)
+            // A range counts as spent: what this client was offered of it
+            // before, it is offered again.
+            .or_else(|| {
+                self.offers_to(mac)
+                    .filter(|at| is_in(ranges, *at))
+                    .find(&suits)
+            });
         for from in spent {
             self.spent_until.insert(from, now.after(SPENT_TIME));
         }
         reused
+    }
+
+    fn offers_to(&self, mac: MacAddr) -> impl Iterator<Item = Ipv4Addr> {
+        let offers = self.offers.iter();
+        offers
+            .filter(move |(_, offer)| offer.mac == mac)
+            .map(|(address, _)| *address)
+    }
+
+    /// The oldest offer in `ranges` that may be taken from its client, who has
+    /// not come back for it: made-up clients must not keep out those who are
+    /// known. `may_take` hears the address and who was offered it.
+    pub fn take_offer(
+        &self,
+        ranges: &[AddressRange],
+        mac: MacAddr,
+        now: WallClock,
+        may_take: impl Fn(Ipv4Addr, MacAddr) -> bool,
+    ) -> Option<Ipv4Addr> {
+        let order = self.offer_order.iter();
+        let offers = order.filter_map(|(number, address)| {
+            let offer = self.offers.get(address)?;
+            (offer.number == *number).then_some((*address, offer.mac))
+        });
+        offers
+            .filter(|(address, _)| is_in(ranges, *address))
+            .find(|(address, to)| self.is_unclaimed(*address, mac, now) && may_take(*address, *to))
+            .map(|(address, _)| address)
     }
 
     /// Whether a range was found without a fresh address a moment ago.
@@ -160,11 +195,21 @@ impl LeaseTable {
     /// Addresses of a range that have no lease at all, found by walking the
     /// leases, not the addresses, from where the last one was found.
     fn gaps(&self, range: AddressRange) -> impl Iterator<Item = Ipv4Addr> {
-        let middle = self.next_fresh.get(&range.from).copied().filter(|at| range.contains(*at));
+        let middle = self
+            .next_fresh
+            .get(&range.from)
+            .copied()
+            .filter(|at| range.contains(*at));
         let middle = middle.unwrap_or(range.from);
-        let upper = AddressRange { from: middle, to: range.to };
+        let upper = AddressRange {
+            from: middle,
+            to: range.to,
+        };
         // A range that runs backwards holds nothing, not even its ends.
-        let lower = AddressRange { from: range.from, to: middle.min(range.to) };
+        let lower = AddressRange {
+            from: range.from,
+            to: middle.min(range.to),
+        };
         self.gaps_between(upper).chain(self.gaps_between(lower))
     }
 
@@ -218,6 +263,12 @@ impl LeaseTable {
     #[must_use]
     pub fn offer_count(&self) -> usize {
         self.offers.len()
+    }
+
+    /// Whether a MAC is one of our clients: it has, had or was offered an address.
+    #[must_use]
+    pub fn knows(&self, mac: MacAddr) -> bool {
+        self.by_mac.contains_key(&mac) || self.offers.values().any(|offer| offer.mac == mac)
     }
 
     /// Forgets what was offered to a client that chose another server.
@@ -296,4 +347,8 @@ impl LeaseTable {
         }
         before
     }
+}
+
+fn is_in(ranges: &[AddressRange], address: Ipv4Addr) -> bool {
+    ranges.iter().any(|range| range.contains(address))
 }

@@ -6,6 +6,7 @@ use boot_proto::resources::{Object, SubnetSpec};
 
 use super::super::leases::{Lease, LeaseKind, LeaseTable};
 use super::{Exchange, Refusal, Why};
+use crate::inventory::MatchedBy;
 
 /// An address with what it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -28,27 +29,67 @@ impl<'a> Exchange<'a> {
         if let Some(choice) = self.had_before(leases).or_else(|| self.asked_for(leases)) {
             return Ok(choice);
         }
-        let first = self.subnets.first().map(|subnet| subnet.name().to_owned()).unwrap_or_default();
+        let first = self
+            .subnets
+            .first()
+            .map(|subnet| subnet.name().to_owned())
+            .unwrap_or_default();
         for subnet in &self.subnets {
             let ranges = &subnet.spec.ranges;
-            let picked = leases.pick(ranges, self.mac, self.now, |address| self.may_be_dynamic(address, subnet));
-            if let Some(address) = picked {
-                return Ok(Choice { address, subnet, kind: LeaseKind::Dynamic });
+            let picked = leases.pick(ranges, self.mac, self.now, |address| {
+                self.may_be_dynamic(address, subnet)
+            });
+            if let Some(address) = picked.or_else(|| self.offered_to_stranger(leases, subnet)) {
+                return Ok(Choice {
+                    address,
+                    subnet,
+                    kind: LeaseKind::Dynamic,
+                });
             }
         }
-        let has_range = self.subnets.iter().any(|subnet| !subnet.spec.ranges.is_empty());
-        Err(if has_range { Why::Exhausted(first) } else { Why::NoRange(first) })
+        let has_range = self
+            .subnets
+            .iter()
+            .any(|subnet| !subnet.spec.ranges.is_empty());
+        Err(if has_range {
+            Why::Exhausted(first)
+        } else {
+            Why::NoRange(first)
+        })
+    }
+
+    /// For a machine that is declared or was met before, where nothing is free:
+    /// an address that was only offered, to a client that nobody knows.
+    fn offered_to_stranger(
+        &self,
+        leases: &LeaseTable,
+        subnet: &Object<SubnetSpec>,
+    ) -> Option<Ipv4Addr> {
+        if self.assignment.matched == MatchedBy::CatchAll {
+            return None;
+        }
+        let ranges = &subnet.spec.ranges;
+        leases.take_offer(ranges, self.mac, self.now, |address, to| {
+            self.inventory.machine_of_mac(to).is_none() && self.may_be_dynamic(address, subnet)
+        })
     }
 
     /// The machine's reserved address, where it lies on this link.
     pub(super) fn reservation(&self) -> Option<Choice<'a>> {
         let address = self.assignment.address?;
         let subnet = self.subnet_of(address)?;
-        Some(Choice { address, subnet, kind: LeaseKind::Reserved })
+        Some(Choice {
+            address,
+            subnet,
+            kind: LeaseKind::Reserved,
+        })
     }
 
     pub(super) fn subnet_of(&self, address: Ipv4Addr) -> Option<&'a Object<SubnetSpec>> {
-        self.subnets.iter().copied().find(|subnet| subnet.spec.cidr.contains(&address))
+        self.subnets
+            .iter()
+            .copied()
+            .find(|subnet| subnet.spec.cidr.contains(&address))
     }
 
     /// Whether this NIC may have the machine's reserved address. Where another
@@ -56,7 +97,10 @@ impl<'a> Exchange<'a> {
     /// over: while they run, the system that held it does not. A running
     /// system's second NIC does not.
     fn may_take_reservation(&self, leases: &LeaseTable, address: Ipv4Addr) -> bool {
-        let Some(lease) = leases.get(address).filter(|lease| lease.is_active(self.now)) else {
+        let Some(lease) = leases
+            .get(address)
+            .filter(|lease| lease.is_active(self.now))
+        else {
             return true;
         };
         if lease.kind == LeaseKind::Declined {
@@ -70,8 +114,15 @@ impl<'a> Exchange<'a> {
     /// The address this client holds or held last.
     fn had_before(&self, leases: &LeaseTable) -> Option<Choice<'a>> {
         let mut own: Vec<&Lease> = leases.of_mac(self.mac).collect();
-        own.sort_by_key(|lease| std::cmp::Reverse(lease.expires.unwrap_or(boot_proto::time::WallClock(u64::MAX))));
-        own.iter().find_map(|lease| self.dynamic(leases, lease.address))
+        own.sort_by_key(|lease| {
+            std::cmp::Reverse(
+                lease
+                    .expires
+                    .unwrap_or(boot_proto::time::WallClock(u64::MAX)),
+            )
+        });
+        own.iter()
+            .find_map(|lease| self.dynamic(leases, lease.address))
     }
 
     fn asked_for(&self, leases: &LeaseTable) -> Option<Choice<'a>> {
@@ -83,7 +134,11 @@ impl<'a> Exchange<'a> {
         let is_ok = is_in_range(subnet, address)
             && self.may_be_dynamic(address, subnet)
             && leases.is_free_for(address, self.mac, self.now);
-        is_ok.then_some(Choice { address, subnet, kind: LeaseKind::Dynamic })
+        is_ok.then_some(Choice {
+            address,
+            subnet,
+            kind: LeaseKind::Dynamic,
+        })
     }
 
     /// Whether an address of a range may be given at all: it is not reserved,
@@ -103,12 +158,22 @@ impl<'a> Exchange<'a> {
 
     /// Whether an address may be granted, as RFC 2131 §4.3.2 has it for a
     /// client that selects or comes back.
-    pub(super) fn check(&self, leases: &LeaseTable, address: Ipv4Addr) -> Result<Choice<'a>, Refusal> {
-        let subnet = self.subnet_of(address).ok_or(Refusal::WrongNetwork(address))?;
+    pub(super) fn check(
+        &self,
+        leases: &LeaseTable,
+        address: Ipv4Addr,
+    ) -> Result<Choice<'a>, Refusal> {
+        let subnet = self
+            .subnet_of(address)
+            .ok_or(Refusal::WrongNetwork(address))?;
         if let Some(reserved) = self.reservation()
             && self.may_take_reservation(leases, reserved.address)
         {
-            return if reserved.address == address { Ok(reserved) } else { Err(Refusal::HasReservation(reserved.address)) };
+            return if reserved.address == address {
+                Ok(reserved)
+            } else {
+                Err(Refusal::HasReservation(reserved.address))
+            };
         }
         self.check_dynamic(leases, address, subnet, false)
     }
@@ -116,11 +181,26 @@ impl<'a> Exchange<'a> {
     /// The same for a client that goes on with its address. Its lease goes on
     /// although the machine has another reservation by now or the range was
     /// moved: that takes effect with its next boot, not under a running node.
-    pub(super) fn check_renewal(&self, leases: &LeaseTable, address: Ipv4Addr) -> Result<Choice<'a>, Refusal> {
-        let subnet = self.subnet_of(address).ok_or(Refusal::WrongNetwork(address))?;
-        if let Some(reserved) = self.reservation().filter(|reserved| reserved.address == address) {
-            let is_held = leases.get(address).is_some_and(|lease| lease.is_active(self.now) && lease.mac != self.mac);
-            return if is_held { Err(Refusal::Taken(address)) } else { Ok(reserved) };
+    pub(super) fn check_renewal(
+        &self,
+        leases: &LeaseTable,
+        address: Ipv4Addr,
+    ) -> Result<Choice<'a>, Refusal> {
+        let subnet = self
+            .subnet_of(address)
+            .ok_or(Refusal::WrongNetwork(address))?;
+        if let Some(reserved) = self
+            .reservation()
+            .filter(|reserved| reserved.address == address)
+        {
+            let is_held = leases
+                .get(address)
+                .is_some_and(|lease| lease.is_active(self.now) && lease.mac != self.mac);
+            return if is_held {
+                Err(Refusal::Taken(address))
+            } else {
+                Ok(reserved)
+            };
         }
         self.check_dynamic(leases, address, subnet, true)
     }
@@ -136,23 +216,47 @@ impl<'a> Exchange<'a> {
         if reserved_for.is_some_and(|machine| machine != self.assignment.machine) {
             return Err(Refusal::Reserved(address));
         }
-        let active = leases.get(address).filter(|lease| lease.is_active(self.now));
+        let active = leases
+            .get(address)
+            .filter(|lease| lease.is_active(self.now));
         match active {
-            Some(lease) if lease.kind == LeaseKind::Declined => return Err(Refusal::Resting(address)),
+            Some(lease) if lease.kind == LeaseKind::Declined => {
+                return Err(Refusal::Resting(address));
+            }
             Some(lease) if lease.mac != self.mac => return Err(Refusal::Taken(address)),
-            Some(_) if is_renewal => return Ok(Choice { address, subnet, kind: LeaseKind::Dynamic }),
+            Some(_) if is_renewal => {
+                return Ok(Choice {
+                    address,
+                    subnet,
+                    kind: LeaseKind::Dynamic,
+                });
+            }
             _ => {}
         }
-        if leases.offered_to(address, self.now).is_some_and(|to| to != self.mac) {
+        if leases
+            .offered_to(address, self.now)
+            .is_some_and(|to| to != self.mac)
+        {
             return Err(Refusal::Taken(address));
         }
-        if reserved_for.is_some() || !is_in_range(subnet, address) || !self.may_be_dynamic(address, subnet) {
+        if reserved_for.is_some()
+            || !is_in_range(subnet, address)
+            || !self.may_be_dynamic(address, subnet)
+        {
             return Err(Refusal::NoRange(address));
         }
-        Ok(Choice { address, subnet, kind: LeaseKind::Dynamic })
+        Ok(Choice {
+            address,
+            subnet,
+            kind: LeaseKind::Dynamic,
+        })
     }
 }
 
 fn is_in_range(subnet: &Object<SubnetSpec>, address: Ipv4Addr) -> bool {
-    subnet.spec.ranges.iter().any(|range| range.contains(address))
+    subnet
+        .spec
+        .ranges
+        .iter()
+        .any(|range| range.contains(address))
 }

@@ -26,8 +26,12 @@ impl Exchange<'_> {
         let lease_secs = self.lease_secs(&choice.subnet.spec);
         message.options.put_number32(code::LEASE_TIME, lease_secs);
         // RFC 2131 §4.4.5: half of the lease, and seven eighths of it.
-        message.options.put_number32(code::RENEWAL_T1, lease_secs / 2);
-        message.options.put_number32(code::REBINDING_T2, lease_secs - lease_secs / 8);
+        message
+            .options
+            .put_number32(code::RENEWAL_T1, lease_secs / 2);
+        message
+            .options
+            .put_number32(code::REBINDING_T2, lease_secs - lease_secs / 8);
         self.configure(&mut message, choice.subnet);
         self.boot(&mut message, server);
         self.declared_options(&mut message, &choice.subnet.spec);
@@ -57,7 +61,9 @@ impl Exchange<'_> {
         let subnet = self.subnets.first().ok_or(Why::NoRecord)?;
         let server = self.server_address(&subnet.spec)?;
         let mut message = self.message.reply(MessageType::Nak);
-        message.options.put(code::MESSAGE, refusal.to_string().into_bytes());
+        message
+            .options
+            .put(code::MESSAGE, refusal.to_string().into_bytes());
         let to = match self.message.relay() {
             Some(giaddr) => {
                 message.set_broadcast();
@@ -65,7 +71,10 @@ impl Exchange<'_> {
             }
             None => Destination::Broadcast,
         };
-        Ok(Reply { refusal: Some(refusal), ..self.finish(message, server, to) })
+        Ok(Reply {
+            refusal: Some(refusal),
+            ..self.finish(message, server, to)
+        })
     }
 
     /// What every answer carries, and what the request's sender gets back.
@@ -74,8 +83,15 @@ impl Exchange<'_> {
         message.options.put_addresses(code::SERVER_ID, &[id]);
         // RFC 6842 and RFC 3046 §2.2: both go back as they came.
         message.options.copy(code::CLIENT_ID, &self.message.options);
-        message.options.copy(code::RELAY_AGENT, &self.message.options);
-        Reply { message, limit: self.message.max_payload_bytes(), to, refusal: None }
+        message
+            .options
+            .copy(code::RELAY_AGENT, &self.message.options);
+        Reply {
+            message,
+            limit: self.message.max_payload_bytes(),
+            to,
+            refusal: None,
+        }
     }
 
     /// RFC 2131 §4.1.
@@ -101,7 +117,10 @@ impl Exchange<'_> {
             options.put_addresses(code::BROADCAST, &[spec.cidr.broadcast()]);
         }
         if wants(code::HOSTNAME) {
-            options.put(code::HOSTNAME, self.assignment.hostname.clone().into_bytes());
+            options.put(
+                code::HOSTNAME,
+                self.assignment.hostname.clone().into_bytes(),
+            );
         }
         if let Some(domain) = spec.search.first().filter(|_| wants(code::DOMAIN)) {
             options.put(code::DOMAIN, domain.clone().into_bytes());
@@ -109,7 +128,11 @@ impl Exchange<'_> {
         if let Some(search) = custom::domains(&spec.search).filter(|_| wants(code::DOMAIN_SEARCH)) {
             options.put(code::DOMAIN_SEARCH, search);
         }
-        let mtu = self.assignment.profile.mtu.and_then(|mtu| u16::try_from(mtu).ok());
+        let mtu = self
+            .assignment
+            .profile
+            .mtu
+            .and_then(|mtu| u16::try_from(mtu).ok());
         if let Some(mtu) = mtu.filter(|_| wants(code::MTU)) {
             options.put(code::MTU, mtu.to_be_bytes().to_vec());
         }
@@ -118,12 +141,17 @@ impl Exchange<'_> {
     /// Options that the operator declared, a profile's before the subnet's.
     /// They are sent asked for or not, as whoever declared them wants it.
     fn declared_options(&self, message: &mut Message, subnet: &SubnetSpec) {
-        let declared = subnet.dhcp_options.iter().chain(&self.assignment.profile.dhcp_options);
+        let declared = subnet
+            .dhcp_options
+            .iter()
+            .chain(&self.assignment.profile.dhcp_options);
         for (name, value) in declared {
             match custom::encode(name, value) {
                 Ok((code, bytes)) => {
                     match (code, std::str::from_utf8(&bytes)) {
-                        (code::BOOT_FILE, _) if bytes.len() < 128 => message.file.clone_from(&bytes),
+                        (code::BOOT_FILE, _) if bytes.len() < 128 => {
+                            message.file.clone_from(&bytes)
+                        }
                         (code::TFTP_SERVER, Ok(text)) => {
                             message.siaddr = text.parse().unwrap_or(message.siaddr);
                         }
@@ -141,7 +169,11 @@ impl Exchange<'_> {
     /// The declared time, or less where the client wants less.
     fn lease_secs(&self, subnet: &SubnetSpec) -> u32 {
         let declared = subnet.lease_time.0;
-        let asked = self.message.options.number32(code::LEASE_TIME).unwrap_or(declared);
+        let asked = self
+            .message
+            .options
+            .number32(code::LEASE_TIME)
+            .unwrap_or(declared);
         asked.max(LEAST_LEASE_SECS).min(declared)
     }
 
@@ -163,6 +195,10 @@ impl Exchange<'_> {
 
     pub(super) fn acknowledged(&self, address: Ipv4Addr) -> Option<BootEvent> {
         let (firmware, _) = self.boot_choice(Ipv4Addr::UNSPECIFIED);
-        Some(BootEvent::Acknowledged { mac: self.mac, address, firmware })
+        Some(BootEvent::Acknowledged {
+            mac: self.mac,
+            address,
+            firmware,
+        })
     }
 }

@@ -31,8 +31,12 @@ impl Exchange<'_> {
         if !self.facts.is_booting() {
             return;
         }
-        message.options.copy(code::CLIENT_UUID, &self.message.options);
-        let (_, Some(file)) = self.boot_choice(server) else { return };
+        message
+            .options
+            .copy(code::CLIENT_UUID, &self.message.options);
+        let (_, Some(file)) = self.boot_choice(server) else {
+            return;
+        };
         message.siaddr = server;
         let name = file.name().as_bytes();
         if name.len() <= FILE_FIELD_BYTES {
@@ -84,7 +88,11 @@ impl Exchange<'_> {
         let options = &mut message.options;
         options.remove(code::IPXE);
         // What makes an offer without an address a proxyDHCP offer.
-        let class: &[u8] = if self.facts.is_http { b"HTTPClient" } else { b"PXEClient" };
+        let class: &[u8] = if self.facts.is_http {
+            b"HTTPClient"
+        } else {
+            b"PXEClient"
+        };
         options.put(code::VENDOR_CLASS, class.to_vec());
         if let Some(item) = self.message.options.sub_option(code::VENDOR, PXE_BOOT_ITEM) {
             let mut vendor = TAKE_THE_BOOT_FILE[..3].to_vec();
@@ -112,7 +120,10 @@ impl Exchange<'_> {
         if !self.facts.is_booting() {
             return None;
         }
-        let server = self.subnets.first().and_then(|subnet| self.server_address(&subnet.spec).ok());
+        let server = self
+            .subnets
+            .first()
+            .and_then(|subnet| self.server_address(&subnet.spec).ok());
         let (firmware, file) = self.boot_choice(server?);
         Some(BootEvent::Offered {
             mac: self.mac,

@@ -36,7 +36,9 @@ fn on_link<'a>(
     message: &Message,
 ) -> Vec<&'a Object<SubnetSpec>> {
     let holding = |address: Ipv4Addr| {
-        inventory.subnets().filter(move |subnet| subnet.spec.cidr.contains(&address))
+        inventory
+            .subnets()
+            .filter(move |subnet| subnet.spec.cidr.contains(&address))
     };
     if let Some(giaddr) = message.relay() {
         // RFC 3527: the relay's own address may be on another network than
@@ -51,7 +53,10 @@ fn on_link<'a>(
                 .collect(),
         };
     }
-    let link: Vec<_> = inventory.subnets().filter(|subnet| is_on(ingress, &subnet.spec)).collect();
+    let link: Vec<_> = inventory
+        .subnets()
+        .filter(|subnet| is_on(ingress, &subnet.spec))
+        .collect();
     let has = |subnet: &&Object<SubnetSpec>| subnet.spec.cidr.contains(&message.ciaddr);
     // A client that renews sends unicast, through routers where need be, and
     // no relay adds giaddr (RFC 2131 §4.3.2).
@@ -65,7 +70,10 @@ fn on_link<'a>(
 fn is_on(ingress: &Ingress, subnet: &SubnetSpec) -> bool {
     match &subnet.interface {
         Some(interface) => *interface == ingress.interface,
-        None => ingress.networks.iter().any(|network| subnet.cidr.contains(&network.addr())),
+        None => ingress
+            .networks
+            .iter()
+            .any(|network| subnet.cidr.contains(&network.addr())),
     }
 }
 
@@ -81,7 +89,11 @@ pub(super) fn server_id_override(message: &Message) -> Option<Ipv4Addr> {
 }
 
 fn sub_option_address(message: &Message, sub_option: u8) -> Option<Ipv4Addr> {
-    let octets: [u8; 4] = message.options.sub_option(code::RELAY_AGENT, sub_option)?.try_into().ok()?;
+    let octets: [u8; 4] = message
+        .options
+        .sub_option(code::RELAY_AGENT, sub_option)?
+        .try_into()
+        .ok()?;
     Some(Ipv4Addr::from(octets)).filter(|address| !address.is_unspecified())
 }
 

@@ -53,21 +53,37 @@ impl<'a> Exchange<'a> {
             return Err(Why::NoRecord);
         }
         let checked = self.check(leases, address).and_then(|choice| {
-            let is_its_own = self.reservation().is_some_and(|reserved| reserved.address == address)
-                || leases.of_mac(self.mac).any(|lease| lease.address == address);
-            if is_its_own { Ok(choice) } else { Err(Refusal::NotYours(address)) }
+            let is_its_own = self
+                .reservation()
+                .is_some_and(|reserved| reserved.address == address)
+                || leases
+                    .of_mac(self.mac)
+                    .any(|lease| lease.address == address);
+            if is_its_own {
+                Ok(choice)
+            } else {
+                Err(Refusal::NotYours(address))
+            }
         });
         self.grant_or_refuse(leases, checked)
     }
 
     /// RENEWING (unicast to us) and REBINDING (broadcast to whoever listens).
-    fn renewing_or_rebinding(&mut self, leases: &mut LeaseTable, ciaddr: Ipv4Addr) -> Result<Reply, Why> {
+    fn renewing_or_rebinding(
+        &mut self,
+        leases: &mut LeaseTable,
+        ciaddr: Ipv4Addr,
+    ) -> Result<Reply, Why> {
         let is_unicast = self.ingress.local.is_some() && self.message.relay().is_none();
         // A client that writes to us alone had its address from us: where the
         // lease is not known any more, it is made again if the address is free.
         let is_known = leases.of_mac(self.mac).any(|lease| lease.address == ciaddr)
-            || self.reservation().is_some_and(|reserved| reserved.address == ciaddr);
-        let belongs_to_other = leases.holder(ciaddr, self.now).is_some_and(|mac| mac != self.mac)
+            || self
+                .reservation()
+                .is_some_and(|reserved| reserved.address == ciaddr);
+        let belongs_to_other = leases
+            .holder(ciaddr, self.now)
+            .is_some_and(|mac| mac != self.mac)
             || self
                 .inventory
                 .reservation_of(ciaddr)
@@ -82,7 +98,9 @@ impl<'a> Exchange<'a> {
     /// Whether we ever gave, or would give, this client an address here.
     fn has_record(&self, leases: &LeaseTable) -> bool {
         self.reservation().is_some()
-            || leases.of_mac(self.mac).any(|lease| self.subnet_of(lease.address).is_some())
+            || leases
+                .of_mac(self.mac)
+                .any(|lease| self.subnet_of(lease.address).is_some())
     }
 
     fn grant_or_refuse(
@@ -104,7 +122,10 @@ impl<'a> Exchange<'a> {
     /// checked or made (RFC 2131 §4.3.5).
     pub(super) fn inform(&mut self) -> Result<Reply, Why> {
         let ciaddr = self.ciaddr().ok_or(Why::Incomplete)?;
-        let subnet = self.subnet_of(ciaddr).or(self.subnets.first().copied()).ok_or(Why::Incomplete)?;
+        let subnet = self
+            .subnet_of(ciaddr)
+            .or(self.subnets.first().copied())
+            .ok_or(Why::Incomplete)?;
         self.inform_answer(ciaddr, subnet)
     }
 }

@@ -42,7 +42,7 @@ async fn scripts() {
     let (status, text) = bench.get(ONE, &query).await;
     assert_eq!(status, StatusCode::OK);
     let kernel = format!(
-        "kernel http://10.77.0.1:8080/blobs/sha256/{} initrd=initramfs.img console=tty0 \
+        "kernel --name vmlinuz http://10.77.0.1:8080/blobs/sha256/{} initrd=initramfs.img console=tty0 \
          console=ttyS0,115200n8 quiet moonfarm.server=http://10.77.0.1:8080 \
          moonfarm.machine=one BOOTIF=01-94-57-a5-d3-ec-01 ||",
         Digest::of(KERNEL).hex()
@@ -101,6 +101,19 @@ async fn hostile_values_do_not_reach_a_script() {
         .get(STRANGER, &format!("/ipxe?serial={hostile}"))
         .await;
     assert!(!text.contains("evil"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_is_remembered_of_a_client_that_only_says_who_it_is() {
+    let bench = Bench::new().await;
+    let before = bench.app.farm.machines().len();
+    for mac in [ONE_MAC, "02-00-00-00-00-77"] {
+        let (status, text) = bench.get(STRANGER, &format!("/ipxe?mac={mac}")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.starts_with("#!ipxe\n"), "{text}");
+    }
+    assert!(bench.app.boots.list().is_empty());
+    assert_eq!(bench.app.farm.machines().len(), before);
 }
 
 #[tokio::test]

@@ -25,10 +25,20 @@ fn server(max_transfers: usize) -> Server {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("loader"), [7; 1000]).unwrap();
     let sink = Arc::new(Sink::default());
-    let options = TftpOptions { address: Ipv4Addr::LOCALHOST, port: 0, max_transfers };
-    let files = TftpFiles { dir: dir.path().to_owned() };
+    let options = TftpOptions {
+        address: Ipv4Addr::LOCALHOST,
+        port: 0,
+        max_transfers,
+    };
+    let files = TftpFiles {
+        dir: dir.path().to_owned(),
+    };
     let server = super::super::spawn(files, sink.clone(), options).unwrap();
-    Server { server, sink, _dir: dir }
+    Server {
+        server,
+        sink,
+        _dir: dir,
+    }
 }
 
 async fn client() -> UdpSocket {
@@ -37,13 +47,19 @@ async fn client() -> UdpSocket {
 
 async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2000];
-    let received = tokio::time::timeout(Duration::from_secs(10), socket.recv_from(&mut buffer)).await;
+    let received =
+        tokio::time::timeout(Duration::from_secs(10), socket.recv_from(&mut buffer)).await;
     let (bytes, from) = received.expect("an answer within ten seconds").unwrap();
     (buffer[..bytes].to_vec(), from)
 }
 
 fn read(file: &str, mode: Mode) -> Vec<u8> {
-    Request { file: file.into(), mode, options: Vec::new() }.encode_read()
+    Request {
+        file: file.into(),
+        mode,
+        options: Vec::new(),
+    }
+    .encode_read()
 }
 
 #[tokio::test]
@@ -51,9 +67,15 @@ async fn a_file_from_a_port_of_its_own() {
     let server = server(8);
     let socket = client().await;
     let request = read("/loader", Mode::Octet);
-    socket.send_to(&request, server.server.address()).await.unwrap();
+    socket
+        .send_to(&request, server.server.address())
+        .await
+        .unwrap();
     // Asked twice, it still comes once.
-    socket.send_to(&request, server.server.address()).await.unwrap();
+    socket
+        .send_to(&request, server.server.address())
+        .await
+        .unwrap();
     let (first, from) = receive(&socket).await;
     assert_ne!(from, server.server.address());
     assert_eq!((first.len(), &first[..4]), (516, &[0, 3, 0, 1][..]));
@@ -61,7 +83,12 @@ async fn a_file_from_a_port_of_its_own() {
     let (second, from_again) = receive(&socket).await;
     assert_eq!((second.len(), from_again), (492, from));
     socket.send_to(&ack(2), from).await.unwrap();
-    let event = BootEvent::File { address: Ipv4Addr::LOCALHOST, path: "/loader".into(), bytes: 1000, error: None };
+    let event = BootEvent::File {
+        address: Ipv4Addr::LOCALHOST,
+        path: "/loader".into(),
+        bytes: 1000,
+        error: None,
+    };
     for _ in 0..1000 {
         if *server.sink.0.lock().unwrap() == [event.clone()] {
             return server.server.stop().await;
@@ -83,7 +110,10 @@ async fn what_cannot_be_sent_is_refused_with_its_reason() {
         (ack(9), 5),
     ] {
         let socket = client().await;
-        socket.send_to(&request, server.server.address()).await.unwrap();
+        socket
+            .send_to(&request, server.server.address())
+            .await
+            .unwrap();
         let (answer, _) = receive(&socket).await;
         assert_eq!(answer[..4], [0, 5, 0, code], "{request:?}");
     }
@@ -93,11 +123,17 @@ async fn what_cannot_be_sent_is_refused_with_its_reason() {
 async fn transfers_are_bounded() {
     let server = server(1);
     let first = client().await;
-    first.send_to(&read("loader", Mode::Octet), server.server.address()).await.unwrap();
+    first
+        .send_to(&read("loader", Mode::Octet), server.server.address())
+        .await
+        .unwrap();
     let (data, _) = receive(&first).await;
     assert_eq!(data[1], 3);
     let second = client().await;
-    second.send_to(&read("loader", Mode::Octet), server.server.address()).await.unwrap();
+    second
+        .send_to(&read("loader", Mode::Octet), server.server.address())
+        .await
+        .unwrap();
     let (answer, _) = receive(&second).await;
     assert_eq!(answer[..4], [0, 5, 0, 0]);
 }

@@ -9,8 +9,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn request(options: &[(&str, &str)]) -> Request {
-    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Request { file: "f".into(), mode: Mode::Octet, options: options.collect() }
+    let options = options
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Request {
+        file: "f".into(),
+        mode: Mode::Octet,
+        options: options.collect(),
+    }
 }
 
 fn content(length: usize) -> Arc<[u8]> {
@@ -68,10 +74,27 @@ impl Client {
 }
 
 /// Runs a transfer to its end; how often DATA was sent, and the outcome.
-fn run(file: &Arc<[u8]>, options: &[(&str, &str)], block_bytes: usize, window: u64, fates: &[Fate]) -> (usize, Vec<u8>, Outcome) {
+fn run(
+    file: &Arc<[u8]>,
+    options: &[(&str, &str)],
+    block_bytes: usize,
+    window: u64,
+    fates: &[Fate],
+) -> (usize, Vec<u8>, Outcome) {
     let mut transfer = Transfer::new(file.clone(), &request(options));
-    let mut client = Client { received: Vec::new(), blocks: 0, block_bytes, window, in_window: 0, last_ack: None, is_done: false };
-    let mut fates = fates.iter().copied().chain(std::iter::repeat(Fate::Arrives));
+    let mut client = Client {
+        received: Vec::new(),
+        blocks: 0,
+        block_bytes,
+        window,
+        in_window: 0,
+        last_ack: None,
+        is_done: false,
+    };
+    let mut fates = fates
+        .iter()
+        .copied()
+        .chain(std::iter::repeat(Fate::Arrives));
     let mut now = at(0);
     let mut sent = 0;
     loop {
@@ -117,14 +140,29 @@ fn files_arrive_whole() {
         (511, &[], 512, 1),
         (512, &[], 512, 1),
         (100_000, &[("blksize", "1468"), ("tsize", "0")], 1468, 1),
-        (100_000, &[("blksize", "1024"), ("windowsize", "16")], 1024, 16),
+        (
+            100_000,
+            &[("blksize", "1024"), ("windowsize", "16")],
+            1024,
+            16,
+        ),
         (1 << 20, &[("blksize", "8"), ("windowsize", "64")], 8, 64),
     ] {
         let file = content(length);
         let (sent, received, outcome) = run(&file, options, block_bytes, window, &[]);
         assert!(received == file.to_vec(), "{length} {options:?}");
-        assert_eq!(outcome, Outcome { bytes: length as u64, error: None });
-        assert_eq!(sent, length / block_bytes + 1, "no block is sent twice: {length} {options:?}");
+        assert_eq!(
+            outcome,
+            Outcome {
+                bytes: length as u64,
+                error: None
+            }
+        );
+        assert_eq!(
+            sent,
+            length / block_bytes + 1,
+            "no block is sent twice: {length} {options:?}"
+        );
     }
 }
 
@@ -147,19 +185,37 @@ fn a_doubled_packet_does_not_double_the_next() {
 #[test]
 fn options_are_answered_as_the_rfcs_allow() {
     for (asked, answered) in [
-        (&[("blksize", "1432"), ("tsize", "0")][..], &b"blksize\01432\0tsize\01000\0"[..]),
-        (&[("blksize", "65464")], b"blksize\01468\0"),
-        (&[("windowsize", "1000"), ("timeout", "3")], b"windowsize\064\0timeout\03\0"),
-        (&[("multicast", ""), ("blksize", "1024")], b"blksize\01024\0"),
+        (
+            &[("blksize", "1432"), ("tsize", "0")][..],
+            &b"blksize\x001432\0tsize\x001000\0"[..],
+        ),
+        (&[("blksize", "65464")], b"blksize\x001468\0"),
+        (
+            &[("windowsize", "1000"), ("timeout", "3")],
+            b"windowsize\x0064\0timeout\x003\0",
+        ),
+        (
+            &[("multicast", ""), ("blksize", "1024")],
+            b"blksize\x001024\0",
+        ),
     ] {
         let mut transfer = Transfer::new(content(1000), &request(asked));
         let expected = Output::Send([&[0, 6], answered].concat());
         assert_eq!(transfer.poll(at(0)), expected, "{asked:?}");
     }
     // With nothing agreed to, the first packet is the first block.
-    for asked in [&[("blksize", "7")][..], &[("timeout", "0")], &[("windowsize", "x")], &[("other", "1")]] {
+    for asked in [
+        &[("blksize", "7")][..],
+        &[("timeout", "0")],
+        &[("windowsize", "x")],
+        &[("other", "1")],
+    ] {
         let mut transfer = Transfer::new(content(3), &request(asked));
-        assert_eq!(transfer.poll(at(0)), Output::Send(vec![0, 3, 0, 1, 0, 1, 2]), "{asked:?}");
+        assert_eq!(
+            transfer.poll(at(0)),
+            Output::Send(vec![0, 3, 0, 1, 0, 1, 2]),
+            "{asked:?}"
+        );
     }
 }
 
@@ -175,7 +231,13 @@ fn a_silent_client_is_given_up() {
             Output::Done(outcome) => break outcome,
         }
     };
-    assert_eq!(outcome.error, Some(Failure::Timeout { bytes: 0, size: 5000 }));
+    assert_eq!(
+        outcome.error,
+        Some(Failure::Timeout {
+            bytes: 0,
+            size: 5000
+        })
+    );
     assert_eq!(sent, 6);
     assert!(now > at(20_000) && now < at(60_000), "{now:?}");
 }
@@ -191,7 +253,13 @@ fn a_rom_that_does_not_acknowledge_the_last_block_has_the_file() {
             Output::Send(_) => {}
         }
     };
-    assert_eq!(outcome, Outcome { bytes: 3, error: None });
+    assert_eq!(
+        outcome,
+        Outcome {
+            bytes: 3,
+            error: None
+        }
+    );
 }
 
 #[test]
@@ -199,8 +267,13 @@ fn a_client_that_wanted_the_size_only() {
     let mut transfer = Transfer::new(content(3000), &request(&[("tsize", "0")]));
     assert!(matches!(transfer.poll(at(0)), Output::Send(_)));
     transfer.handle(&refusal(ErrorCode::Options, "User aborted the transfer"));
-    let Output::Done(outcome) = transfer.poll(at(1)) else { panic!() };
-    assert!(matches!(outcome.error, Some(Failure::Aborted { code: 8, .. })));
+    let Output::Done(outcome) = transfer.poll(at(1)) else {
+        panic!()
+    };
+    assert!(matches!(
+        outcome.error,
+        Some(Failure::Aborted { code: 8, .. })
+    ));
     assert!(!transfer.is_underway());
 }
 

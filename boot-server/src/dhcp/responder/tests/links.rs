@@ -1,0 +1,213 @@
+//! Which network a message is from, and where its answer goes.
+
+use super::*;
+
+fn relayed(of: &str, giaddr: &str) -> Message {
+    Message {
+        giaddr: ip(giaddr),
+        hops: 1,
+        ..discover(of)
+    }
+}
+
+/// Two networks behind relays, one of them with a relay address of its own.
+fn routed() -> Value {
+    json!({
+        "subnets": {
+            "a": { "cidr": "10.1.0.0/24", "ranges": [{"from": "10.1.0.10", "to": "10.1.0.20"}] },
+            "b": { "cidr": "10.2.0.0/24", "relay": "192.0.2.1", "ranges": [{"from": "10.2.0.10", "to": "10.2.0.20"}] },
+            "off": { "cidr": "10.3.0.0/24", "mode": "off" },
+        },
+        "pools": { "all": { "image": "debian", "catchAll": true } },
+    })
+}
+
+#[test]
+fn relays_choose_the_subnet_and_get_the_answer() {
+    let mut lab = Lab::new(&routed());
+    for (giaddr, first) in [("10.1.0.1", "10.1.0.10"), ("192.0.2.1", "10.2.0.10")] {
+        let reply = lab.reply(&relayed(STRANGER, giaddr));
+        assert_eq!(reply.message.yiaddr, ip(first));
+        assert_eq!(reply.to, Destination::Relay(ip(giaddr)));
+        assert_eq!(reply.message.giaddr, ip(giaddr));
+        assert_eq!(reply.message.options.address(code::SERVER_ID), Some(SERVER));
+    }
+    assert_eq!(
+        lab.silence(&relayed(STRANGER, "10.9.0.1")),
+        Why::UnknownRelay(ip("10.9.0.1"))
+    );
+    assert_eq!(
+        lab.silence(&relayed(STRANGER, "10.3.0.1")),
+        Why::ModeOff("off".into())
+    );
+    assert_eq!(
+        lab.silence(&discover(STRANGER)),
+        Why::UnknownLink("lan0".into())
+    );
+}
+
+#[test]
+fn link_selection_comes_before_giaddr_and_82_goes_back_as_it_came() {
+    let mut lab = Lab::new(&routed());
+    let mut message = relayed(STRANGER, "10.1.0.1");
+    let relay_information = vec![
+        1, 3, b'p', b'1', 0xff, 5, 4, 10, 2, 0, 0, 11, 4, 10, 2, 0, 1,
+    ];
+    message
+        .options
+        .put(code::RELAY_AGENT, relay_information.clone());
+    let reply = lab.reply(&message);
+    assert_eq!(reply.message.yiaddr, ip("10.2.0.10"));
+    assert_eq!(reply.to, Destination::Relay(ip("10.1.0.1")));
+    assert_eq!(
+        reply.message.options.get(code::RELAY_AGENT),
+        Some(relay_information.as_slice())
+    );
+    // RFC 5107: the client takes the relay for the server.
+    assert_eq!(
+        reply.message.options.address(code::SERVER_ID),
+        Some(ip("10.2.0.1"))
+    );
+    let mut request = selecting(&message, ip("10.2.0.10"), ip("10.2.0.1"));
+    request.giaddr = ip("10.1.0.1");
+    assert_eq!(
+        lab.reply(&request).message.message_type(),
+        Some(MessageType::Ack)
+    );
+}
+
+#[test]
+fn a_nak_through_a_relay_is_to_be_broadcast() {
+    let mut lab = Lab::new(&routed());
+    let mut request = init_reboot(STRANGER, "10.7.7.7");
+    request.giaddr = ip("10.1.0.1");
+    let reply = lab.reply(&request);
+    assert_eq!(reply.message.message_type(), Some(MessageType::Nak));
+    assert!(reply.message.wants_broadcast());
+    assert_eq!(reply.to, Destination::Relay(ip("10.1.0.1")));
+}
+
+#[test]
+fn a_client_behind_a_router_renews_by_unicast() {
+    let mut lab = Lab::new(&routed());
+    let address = lab.offer(&relayed(STRANGER, "10.1.0.1"));
+    let mut request = selecting(&discover(STRANGER), address, SERVER);
+    request.giaddr = ip("10.1.0.1");
+    lab.reply(&request);
+    lab.unicast();
+    let ack = lab.reply(&renewing(STRANGER, address));
+    assert_eq!(ack.message.message_type(), Some(MessageType::Ack));
+    assert_eq!(ack.to, Destination::Client(SocketAddrV4::new(address, 68)));
+}
+
+#[test]
+fn destinations() {
+    let mut lab = Lab::usual();
+    let reply = lab.reply(&discover(STRANGER));
+    assert_eq!(
+        reply.to,
+        Destination::Hardware(mac(STRANGER), reply.message.yiaddr)
+    );
+    let mut message = discover(STRANGER);
+    message.set_broadcast();
+    let reply = lab.reply(&message);
+    assert_eq!(reply.to, Destination::Broadcast);
+    assert!(reply.message.wants_broadcast());
+    assert_eq!(
+        lab.reply(&init_reboot(DECLARED, "10.0.0.51")).to,
+        Destination::Broadcast
+    );
+}
+
+#[test]
+fn a_pool_with_a_subnet_of_its_own() {
+    let mut resources = usual();
+    resources["subnets"]["other"] = json!({
+        "cidr": "10.5.0.0/24", "interface": "lan0", "ranges": [{"from": "10.5.0.10", "to": "10.5.0.20"}] });
+    resources["pools"]["all"]["subnet"] = json!("other");
+    let mut lab = Lab::new(&resources);
+    assert_eq!(lab.offer(&discover(STRANGER)), ip("10.5.0.10"));
+    lab.ingress = ingress("lan1", &["10.0.0.1/24"]);
+    assert_eq!(
+        lab.silence(&discover(STRANGER)),
+        Why::OnOtherLink("other".into())
+    );
+}
+
+#[test]
+fn the_server_is_the_address_in_the_clients_subnet() {
+    let mut lab = Lab::usual();
+    lab.ingress = ingress("lan0", &["172.16.0.1/24", "10.0.0.1/24"]);
+    let reply = lab.reply(&pxe(STRANGER, 0));
+    assert_eq!(reply.message.options.address(code::SERVER_ID), Some(SERVER));
+    assert_eq!(reply.message.siaddr, SERVER);
+    // A subnet tied to an interface that has no address yet.
+    let mut resources = usual();
+    resources["subnets"]["lan"]["interface"] = json!("lan9");
+    let mut lab = Lab::new(&resources);
+    lab.ingress = ingress("lan9", &[]);
+    assert_eq!(
+        lab.silence(&discover(STRANGER)),
+        Why::NoServerAddress("lan9".into())
+    );
+}
+
+#[test]
+fn options_of_subnet_and_profile() {
+    let mut resources = usual();
+    resources["subnets"]["lan"]["dhcpOptions"] =
+        json!({ "ntp-servers": "10.0.0.7", "224": "0x01", "nonsense": "1" });
+    resources["profiles"] = json!({ "p": { "mtu": 9000, "dhcpOptions": { "ntp-servers": "10.0.0.8", "67": "other.efi", "66": "10.0.0.9" } } });
+    resources["pools"]["all"]["profiles"] = json!(["p"]);
+    let mut lab = Lab::new(&resources);
+    let message = lab.reply(&pxe(DYNAMIC, 7)).message;
+    let options = &message.options;
+    for (code, value) in [
+        (code::SUBNET_MASK, &[255, 255, 255, 0][..]),
+        (code::ROUTER, &[10, 0, 0, 254]),
+        (code::DNS, &[10, 0, 0, 253]),
+        (code::BROADCAST, &[10, 0, 0, 255]),
+        (code::HOSTNAME, b"n2"),
+        (code::DOMAIN, b"farm.example"),
+        (code::DOMAIN_SEARCH, b"\x04farm\x07example\x00"),
+        (code::MTU, &[0x23, 0x28]),
+        (code::NTP, &[10, 0, 0, 8]),
+        (224, &[1]),
+        (code::BOOT_FILE, b"other.efi"),
+    ] {
+        assert_eq!(options.get(code), Some(value), "{code}");
+    }
+    assert_eq!(
+        (message.file.as_slice(), message.siaddr),
+        (b"other.efi".as_slice(), ip("10.0.0.9"))
+    );
+    // A client with a list gets of ours what is on it, and what was declared.
+    let mut message = discover(DYNAMIC);
+    message
+        .options
+        .put(code::PARAMETER_LIST, vec![code::SUBNET_MASK, code::ROUTER]);
+    let options = lab.reply(&message).message.options;
+    assert!(options.has(code::NTP) && options.has(224));
+    assert!(
+        !options.has(code::HOSTNAME)
+            && !options.has(code::MTU)
+            && !options.has(code::DOMAIN_SEARCH)
+    );
+}
+
+#[test]
+fn the_client_identifier_goes_back() {
+    let mut lab = Lab::usual();
+    let mut message = discover(STRANGER);
+    message
+        .options
+        .put(code::CLIENT_ID, b"\0cisco-0001".to_vec());
+    let reply = lab.reply(&message);
+    assert_eq!(
+        reply.message.options.get(code::CLIENT_ID),
+        Some(b"\0cisco-0001".as_slice())
+    );
+    // A client is its MAC: another identifier finds the same address.
+    message.options.put(code::CLIENT_ID, b"\x01other".to_vec());
+    assert_eq!(lab.offer(&message), reply.message.yiaddr);
+}

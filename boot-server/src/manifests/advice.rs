@@ -1,0 +1,95 @@
+//! What is no mistake in the manifests themselves, and still will not work as
+//! meant: the server serves, and an operator wants to know beforehand.
+
+use std::path::Path;
+
+use super::Declared;
+use crate::dhcp::custom::{self, OptionMistake};
+
+/// Declared DHCP options that cannot be sent: kind and name of the resource, and
+/// why. The server leaves them out.
+pub fn option_mistakes(
+    declared: &Declared,
+) -> impl Iterator<Item = (&'static str, &str, OptionMistake)> {
+    let subnets = declared.subnets.values();
+    let subnets = subnets.map(|it| ("Subnet", it.name(), &it.spec.dhcp_options));
+    let profiles = declared.profiles.values();
+    let profiles = profiles.map(|it| ("Profile", it.name(), &it.spec.dhcp_options));
+    subnets
+        .chain(profiles)
+        .flat_map(|(kind, resource, options)| {
+            options.iter().filter_map(move |(name, value)| {
+                let error = custom::encode(name, value).err()?;
+                Some((kind, resource, error))
+            })
+        })
+}
+
+/// Everything worth a warning, a line each.
+#[must_use]
+pub fn warnings(declared: &Declared) -> Vec<String> {
+    let mut warnings: Vec<String> = option_mistakes(declared)
+        .map(|(kind, name, error)| format!("{kind}/{name}: spec.dhcpOptions: {error}"))
+        .collect();
+    for (name, path) in used_files(declared) {
+        let path = declared.path_of(path);
+        if let Err(error) = readable(&path) {
+            warnings.push(format!("{name}: {}: {error}", path.display()));
+        }
+    }
+    if is_empty(declared) {
+        warnings.push(format!(
+            "nothing is declared in {}; its files that end in .yaml or .yml count, those in \
+             sub-folders do not",
+            declared.folder.display()
+        ));
+    }
+    warnings
+}
+
+/// Files that resources name, and which field names them.
+fn used_files(declared: &Declared) -> Vec<(String, &str)> {
+    let clusters = declared.clusters.values().map(|cluster| {
+        let place = format!("Cluster/{}: spec.kubeconfigFile", cluster.name());
+        (place, &cluster.spec.kubeconfig_file)
+    });
+    let chassis = declared.chassis.values().flat_map(|chassis| {
+        let place = |field| format!("Chassis/{}: spec.credentials.{field}", chassis.name());
+        let credentials = &chassis.spec.credentials;
+        [
+            (place("passwordFile"), &credentials.password_file),
+            (place("privateKeyFile"), &credentials.private_key_file),
+        ]
+    });
+    let named = clusters.chain(chassis);
+    named
+        .filter_map(|(place, path)| Some((place, path.as_deref()?)))
+        .collect()
+}
+
+fn readable(path: &Path) -> std::io::Result<()> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    std::fs::File::open(path).map(drop)
+}
+
+fn is_empty(declared: &Declared) -> bool {
+    let Declared {
+        folder: _,
+        chassis,
+        machines,
+        pools,
+        profiles,
+        clusters,
+        subnets,
+        images,
+    } = declared;
+    chassis.is_empty()
+        && machines.is_empty()
+        && pools.is_empty()
+        && profiles.is_empty()
+        && clusters.is_empty()
+        && subnets.is_empty()
+        && images.is_empty()
+}
