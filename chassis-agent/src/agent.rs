@@ -2,21 +2,27 @@
 //! and stopped as the manifests change.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use boot_proto::resources::{ChassisSpec, Object};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::clock;
 use crate::controller::Controller;
+use crate::fleet::Fleet;
 use crate::manifests::{self, Files};
+use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::publish::BootServer;
+use crate::watch_page;
 
 /// How the agent is to run.
 pub struct Options {
@@ -32,8 +38,40 @@ pub struct Options {
     pub state: PathBuf,
     /// Machines of one chassis that may be powered on per power interval.
     pub power_ons: u32,
+    /// Machines of all chassis together that may be powered on within
+    /// [`crate::fleet::POWER_ON_INTERVAL`].
+    pub power_ons_of_all: u32,
+    /// Devices that are visited at once.
+    pub visits: u32,
+    /// Where the pages for monitoring are, if anywhere.
+    pub listen: Option<SocketAddr>,
     /// Hardware profiles.
     pub profiles: Profiles,
+}
+
+impl Options {
+    /// Options of which only the places are given.
+    #[must_use]
+    pub fn new(
+        manifests: PathBuf,
+        boot_server: String,
+        token_file: PathBuf,
+        state: PathBuf,
+        profiles: Profiles,
+    ) -> Self {
+        Self {
+            manifests,
+            boot_server,
+            token_file,
+            ca_file: None,
+            state,
+            power_ons: 8,
+            power_ons_of_all: 40,
+            visits: 64,
+            listen: None,
+            profiles,
+        }
+    }
 }
 
 /// How often the manifests are looked at.
@@ -72,7 +110,21 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
         options.token_file.clone(),
         options.ca_file.as_ref(),
     )?;
+    let metrics = Metrics::default();
+    let pages = match options.listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("listening on {address} for monitoring"))?;
+            tracing::info!(address = %listener.local_addr()?, "pages for monitoring");
+            Some(tokio::spawn(watch_page::watch(listener, metrics.clone())))
+        }
+    };
+    let many = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let mut agent = Agent {
+        fleet: Fleet::new(many(options.visits), many(options.power_ons_of_all)),
+        metrics,
         profiles: Arc::new(options.profiles.clone()),
         boot_server,
         options,
@@ -82,13 +134,20 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
     agent
         .follow(manifests::chassis(&agent.options.manifests, &files)?)
         .await;
+    agent.tell_if_idle();
     loop {
+        agent.metrics.beat(clock::now());
         tokio::select! {
             () = told_to_stop(&mut stop) => break,
             () = sleep(LOOK_AT_MANIFESTS) => agent.look_again(&mut files).await,
         }
     }
     agent.follow(Vec::new()).await;
+    if let Some(pages) = pages {
+        pages.abort();
+        // It ends by being called off.
+        let _ = pages.await;
+    }
     Ok(())
 }
 
@@ -101,6 +160,8 @@ struct Agent {
     options: Options,
     profiles: Arc<Profiles>,
     boot_server: BootServer,
+    fleet: Fleet,
+    metrics: Metrics,
     running: BTreeMap<String, Running>,
 }
 
@@ -127,16 +188,24 @@ impl Agent {
             Ok(chassis) => {
                 tracing::info!(chassis = chassis.len(), "manifests changed");
                 self.follow(chassis).await;
+                self.tell_if_idle();
             }
             Err(error) => tracing::error!(%error, "keeping the manifests read before"),
         }
         *files = found;
     }
 
+    fn tell_if_idle(&self) {
+        if self.running.is_empty() {
+            let manifests = self.options.manifests.display();
+            tracing::warn!(%manifests, "there is no Chassis to look after");
+        }
+    }
+
     /// Makes the controllers those of `wanted`: stops the others, starts the
     /// new ones, leaves alone what has not changed.
     async fn follow(&mut self, wanted: Vec<Object<ChassisSpec>>) {
-        let stays = |running: &Running| wanted.iter().any(|chassis| *chassis == running.chassis);
+        let stays = |running: &Running| wanted.contains(&running.chassis);
         let leaving: Vec<String> = self
             .running
             .iter()
@@ -155,9 +224,7 @@ impl Agent {
             if let Err(error) = running.task.await {
                 tracing::error!(chassis = running.chassis.name(), %error, "its loop broke");
             }
-        }
-        if wanted.is_empty() && self.running.is_empty() {
-            tracing::info!(manifests = %self.options.manifests.display(), "no Chassis to look after");
+            self.metrics.end(running.chassis.name());
         }
         for chassis in wanted {
             if !self.running.contains_key(chassis.name()) {
@@ -175,7 +242,10 @@ impl Agent {
             profiles: Arc::clone(&self.profiles),
             boot_server: self.boot_server.clone(),
             power_ons: usize::try_from(self.options.power_ons).unwrap_or(usize::MAX),
+            fleet: self.fleet.clone(),
+            metrics: self.metrics.clone(),
         };
+        self.metrics.begin(chassis.name());
         tracing::info!(
             chassis = chassis.name(),
             address = chassis.spec.address,

@@ -6,7 +6,9 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use boot_proto::resources::{ChassisSpec, Object};
+use boot_proto::resources::{ChassisSpec, Credentials, Object};
+
+use crate::drivers::redfish::endpoint::EndpointError;
 
 /// What an operator wrote does not say enough, or cannot be right.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +18,8 @@ pub enum ConfigError {
     Address(String),
     /// An address of another kind of device.
     #[error(
-        "{0:?} is the address of a web service, and no driver of this version speaks HTTP with a \
-         device; write HOST or HOST:PORT of the SSH command line"
+        "{0:?} is the address of a web service; here HOST or HOST:PORT of a command line over SSH \
+         is wanted"
     )]
     Url(String),
     /// A file with a secret cannot be read.
@@ -50,6 +52,9 @@ pub enum ConfigError {
     /// There is no login.
     #[error("{0}")]
     Login(&'static str),
+    /// The address or the certificate of a web service is wrong.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
 }
 
 /// Port of SSH, RFC 4253 §4.1.
@@ -267,20 +272,11 @@ fn read_small(what: &'static str, path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// What a Chassis manifest says, with the files it names read.
-///
-/// Relative paths start at `folder`, the manifests' folder; `known_hosts`
-/// records host keys of chassis without a pinned one.
+/// The login that a Chassis names, with its files read.
 ///
 /// # Errors
-/// When the address is wrong or the login cannot be read.
-pub fn target_of(
-    chassis: &Object<ChassisSpec>,
-    folder: &Path,
-    known_hosts: &Path,
-) -> Result<Target, ConfigError> {
-    let spec = &chassis.spec;
-    let credentials = &spec.credentials;
+/// When a file cannot be read, or there is no login.
+pub fn login_of(credentials: &Credentials, folder: &Path) -> Result<Login, ConfigError> {
     if credentials.secret.is_some()
         && credentials.password_file.is_none()
         && credentials.private_key_file.is_none()
@@ -298,17 +294,29 @@ pub fn target_of(
         .private_key_file
         .as_deref()
         .map(|path| folder.join(path));
-    let login = LoginFiles {
+    LoginFiles {
         user: credentials.username.as_deref(),
         password: password.as_deref(),
         private_key: private_key.as_deref(),
     }
-    .read()?;
-    let host_key = match (spec.insecure, &spec.host_key) {
-        (true, _) => HostKeyPolicy::Any,
-        (false, Some(fingerprint)) => HostKeyPolicy::Pinned(fingerprint.clone()),
-        (false, None) => HostKeyPolicy::FirstContact(known_hosts.to_owned()),
-    };
+    .read()
+}
+
+/// What a Chassis manifest says, with the files it names read.
+///
+/// Relative paths start at `folder`, the manifests' folder; `known_hosts`
+/// records host keys of chassis without a pinned one.
+///
+/// # Errors
+/// When the address is wrong or the login cannot be read.
+pub fn target_of(
+    chassis: &Object<ChassisSpec>,
+    folder: &Path,
+    known_hosts: &Path,
+) -> Result<Target, ConfigError> {
+    let spec = &chassis.spec;
+    let login = login_of(&spec.credentials, folder)?;
+    let host_key = host_key_of(spec, known_hosts);
     Ok(Target {
         address: spec.address.parse()?,
         profile: spec.profile.clone(),
@@ -316,6 +324,16 @@ pub fn target_of(
         host_key,
         legacy_algorithms: spec.legacy_algorithms,
     })
+}
+
+/// How a Chassis wants its host key checked.
+#[must_use]
+pub fn host_key_of(spec: &ChassisSpec, known_hosts: &Path) -> HostKeyPolicy {
+    match (spec.insecure, &spec.host_key) {
+        (true, _) => HostKeyPolicy::Any,
+        (false, Some(fingerprint)) => HostKeyPolicy::Pinned(fingerprint.clone()),
+        (false, None) => HostKeyPolicy::FirstContact(known_hosts.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -13,14 +13,16 @@ use boot_proto::ids::SlotId;
 use boot_proto::resources::{ChassisSpec, Object};
 use boot_proto::time::Monotonic;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::told_to_stop;
 use crate::clock;
-use crate::config::target_of;
+use crate::device::device_of;
 use crate::drivers::{
     self, BootTarget, ChassisDriver, DriverError, PowerAction, PowerOrderKind, Scope,
 };
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
 use crate::orders;
 use crate::profiles::Profiles;
 use crate::publish::{BootServer, PublishError};
@@ -40,6 +42,10 @@ pub struct Controller {
     pub boot_server: BootServer,
     /// Machines that may be powered on per power interval.
     pub power_ons: usize,
+    /// What bounds all chassis together.
+    pub fleet: Fleet,
+    /// Where what happens is counted.
+    pub metrics: Metrics,
 }
 
 /// Longest pause between two tries to reach a chassis.
@@ -55,6 +61,11 @@ struct Loop {
     /// When the next full scan is due.
     next_scan: Monotonic,
     failures: u32,
+    /// The slots of the last full scan.
+    known: Vec<String>,
+    /// The last full scan, until boot-server has heard it: it is away for a
+    /// while at times, and the chassis need not pay for that.
+    unheard: Option<Vec<ObservedMachine>>,
     /// What boot-server's last failure was, to tell changes only.
     trouble: Option<String>,
     /// What could not be ordered, for the next report.
@@ -70,12 +81,17 @@ impl Controller {
             memory: Memory::default(),
             next_scan: clock::now(),
             failures: 0,
+            known: Vec::new(),
+            unheard: None,
             trouble: None,
             complaints: Vec::new(),
         };
         loop {
             let visit = async {
+                let fleet = this.controller.fleet.clone();
+                let turn = fleet.turn().await;
                 let pause = this.visit().await;
+                drop(turn);
                 sleep(pause).await;
             };
             // Dropping a visit half way is safe: the connection goes with it.
@@ -84,9 +100,7 @@ impl Controller {
                 () = told_to_stop(&mut stop) => break,
             }
         }
-        if let Some(mut driver) = this.driver.take() {
-            let _ = driver.close().await;
-        }
+        this.let_go().await;
         tracing::info!(chassis = this.controller.chassis.name(), "left");
     }
 }
@@ -106,27 +120,44 @@ impl Loop {
             .await
         {
             Ok(machines) => {
-                self.note_success(machines.len(), is_full, clock::now().since(begun));
+                self.note_success(&machines, is_full, clock::now().since(begun));
+                let seen = observation(begun, &machines);
+                if is_full {
+                    self.next_scan = clock::now().after(jittered(scan_interval));
+                    self.known = machines
+                        .iter()
+                        .map(|machine| machine.slot.clone())
+                        .collect();
+                    self.unheard = Some(machines.clone());
+                } else if machines
+                    .iter()
+                    .any(|machine| !self.known.contains(&machine.slot))
+                {
+                    // A cartridge was put in.
+                    self.next_scan = clock::now();
+                }
                 let inventory = ChassisInventory {
                     reachable: true,
-                    message: std::mem::take(&mut self.complaints).join("; "),
-                    complete: is_full,
-                    machines,
+                    message: self.complaints.join("; "),
+                    complete: self.unheard.is_some(),
+                    machines: match &self.unheard {
+                        Some(scanned) => with_power_of(scanned, &machines),
+                        None => machines,
+                    },
                 };
-                let seen = observation(begun, &inventory.machines);
                 let Some(orders) = self.report(&inventory).await else {
                     return jittered(power_interval);
                 };
-                if is_full {
-                    // Only now: a scan that was not heard is done again.
-                    self.next_scan = clock::now().after(jittered(scan_interval));
-                }
+                self.unheard = None;
+                self.complaints.clear();
                 if self.act(&seen, &orders).await {
                     return self.soon(power_interval);
                 }
                 jittered(power_interval)
             }
             Err(failure) => {
+                // Credentials and profile are read anew, they may have been mended.
+                self.let_go().await;
                 let pause = self.note_failure(&failure, power_interval);
                 let inventory = ChassisInventory {
                     message: failure.message,
@@ -143,32 +174,46 @@ impl Loop {
             Some(driver) => driver,
             None => {
                 let controller = &self.controller;
-                let target = target_of(
+                let device = device_of(
                     &controller.chassis,
                     &controller.folder,
                     &controller.known_hosts,
                 )
                 .map_err(|error| Failure::new(&error, "configuration"))?;
-                let driver = drivers::open(&Arc::new(target), &controller.profiles).await?;
+                let driver = drivers::open_device(&device, &controller.profiles).await?;
                 self.driver.insert(driver)
             }
         };
         Ok(driver.observe(scope).await?)
     }
 
-    fn note_success(&mut self, machines: usize, is_full: bool, took: Duration) {
+    fn note_success(&mut self, machines: &[ObservedMachine], is_full: bool, took: Duration) {
         let chassis = self.controller.chassis.name();
+        let scope = if is_full { "full" } else { "power" };
+        self.controller
+            .metrics
+            .looked(chassis, scope, took, machines);
         if self.failures > 0 {
             tracing::info!(chassis, "reachable again");
         }
         if is_full {
             let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let machines = machines.len();
             tracing::info!(chassis, machines, elapsed_ms, "scanned");
         }
         self.failures = 0;
     }
 
-    /// Says what is wrong and returns when to try again.
+    /// Gives the device its session back, as far as it listens.
+    async fn let_go(&mut self) {
+        const GOODBYE: Duration = Duration::from_secs(5);
+        if let Some(mut driver) = self.driver.take() {
+            let _ = timeout(GOODBYE, driver.close()).await;
+        }
+    }
+
+    /// Says what is wrong and returns when to try again: a device that keeps
+    /// failing is asked once in a long while, until it answers.
     fn note_failure(&mut self, failure: &Failure, interval: Duration) -> Duration {
         let chassis = self.controller.chassis.name();
         tracing::warn!(
@@ -177,8 +222,7 @@ impl Loop {
             failures = self.failures,
             error = failure.message
         );
-        // Credentials and profile are read anew, they may have been mended.
-        self.driver = None;
+        self.controller.metrics.failed(chassis, failure.kind);
         let doublings = self.failures.min(10);
         self.failures = self.failures.saturating_add(1);
         let pause = interval
@@ -194,7 +238,9 @@ impl Loop {
     /// Reports; `None` when boot-server did not hear it.
     async fn report(&mut self, inventory: &ChassisInventory) -> Option<Vec<PowerOrder>> {
         let chassis = self.controller.chassis.name();
-        match self.controller.boot_server.report(chassis, inventory).await {
+        let result = self.controller.boot_server.report(chassis, inventory).await;
+        self.controller.metrics.reported(result.is_ok());
+        match result {
             Ok(orders) => {
                 if self.trouble.take().is_some() {
                     tracing::info!(chassis, "boot-server listens again");
@@ -219,14 +265,29 @@ impl Loop {
         };
         let spec = &self.controller.chassis.spec;
         let interval = spec.power_interval.duration();
-        let limits = Limits {
-            stale_after: interval.max(Duration::from_secs(30)),
-            power_ons: self.controller.power_ons,
-            interval,
-            shutdown: driver.patience().shutdown,
+        let now = clock::now();
+        let actions = {
+            // Until the decision is made, nobody else spends what is left.
+            let mut budget = self.controller.fleet.power_ons();
+            let limits = Limits {
+                stale_after: interval.max(Duration::from_secs(30)),
+                power_ons: self.controller.power_ons,
+                room: budget.room(now),
+                interval,
+                shutdown: driver.patience().shutdown,
+            };
+            let actions = reconcile(&mut self.memory, now, seen, orders, &limits);
+            for action in &actions {
+                if matches!(action, Action::PowerOn { .. }) {
+                    budget.spend(now);
+                }
+            }
+            actions
         };
-        let actions = reconcile(&mut self.memory, clock::now(), seen, orders, &limits);
         let chassis = self.controller.chassis.name();
+        for action in &actions {
+            self.controller.metrics.ordered(chassis, action.name());
+        }
         let complaints = carry_out(driver.as_mut(), chassis, &actions).await;
         for complaint in &complaints {
             tracing::warn!(chassis, "{complaint}");
@@ -262,9 +323,18 @@ async fn carry_out(
                 network_boot: true,
             } => {
                 // The machine is off: given earlier, the choice may be lost.
-                match driver.boot_once(slot, BootTarget::Pxe).await {
-                    Ok(()) => on.push(slot),
-                    Err(error) => complaints.push(format!("{slot}: boot-once pxe: {error}")),
+                match choose_network(driver, slot).await {
+                    Choice::Made => on.push(slot),
+                    Choice::Doubtful(error) => {
+                        on.push(slot);
+                        complaints.push(format!(
+                            "{slot}: boot-once pxe: {error}; it is powered on all the same and \
+                             may boot from somewhere else"
+                        ));
+                    }
+                    Choice::Refused(error) => complaints.push(format!(
+                        "{slot}: boot-once pxe: {error}; it is not powered on"
+                    )),
                 }
             }
             Action::PowerOn {
@@ -273,7 +343,7 @@ async fn carry_out(
             } => on.push(slot),
             // Nobody waits for an operating system here; the next looks tell.
             Action::ShutDown { slot } => {
-                if let Err(error) = driver.power(slot, PowerOrderKind::Off).await {
+                if let Err(error) = driver.power(&slot.into(), PowerOrderKind::Off).await {
                     complaints.push(format!("{slot}: power off: {error}"));
                 }
             }
@@ -283,6 +353,37 @@ async fn carry_out(
     complaints.extend(switch(driver, &cut, PowerAction::ForceOff).await);
     complaints.extend(switch(driver, &on, PowerAction::On).await);
     complaints
+}
+
+/// What came of telling a machine to boot from the network.
+enum Choice {
+    /// It will.
+    Made,
+    /// Nobody knows; a machine that stays off for ever is worse.
+    Doubtful(DriverError),
+    /// It will not.
+    Refused(DriverError),
+}
+
+/// Tells a machine to boot from the network, again where the device's answer
+/// says neither yes nor no. A device without such an order boots as its own
+/// settings say, which on a farm of diskless machines is the network.
+async fn choose_network(driver: &mut dyn ChassisDriver, slot: SlotId) -> Choice {
+    const MOST_ORDERS: u32 = 3;
+    let mut orders = 0;
+    loop {
+        orders += 1;
+        match driver.boot_once(&slot.into(), BootTarget::Pxe).await {
+            Ok(()) => return Choice::Made,
+            Err(error @ DriverError::Unconfirmed { .. }) if orders < MOST_ORDERS => {
+                tracing::debug!(%slot, orders, %error, "ordering it again");
+            }
+            Err(error @ (DriverError::Unconfirmed { .. } | DriverError::Impossible { .. })) => {
+                return Choice::Doubtful(error);
+            }
+            Err(error) => return Choice::Refused(error),
+        }
+    }
 }
 
 async fn switch(
@@ -342,6 +443,23 @@ fn observation(at: Monotonic, machines: &[ObservedMachine]) -> Observation {
         .filter_map(|m| Some((m.slot.parse().ok()?, m.power)))
         .collect();
     Observation { at, power }
+}
+
+/// A scan with the power states of a later look.
+fn with_power_of(scanned: &[ObservedMachine], seen: &[ObservedMachine]) -> Vec<ObservedMachine> {
+    let power = |slot: &str| {
+        seen.iter()
+            .find(|machine| machine.slot == slot)
+            .map(|m| m.power)
+    };
+    let machine = |machine: &ObservedMachine| {
+        let power = power(&machine.slot)?;
+        Some(ObservedMachine {
+            power,
+            ..machine.clone()
+        })
+    };
+    scanned.iter().filter_map(machine).collect()
 }
 
 /// A tenth more or less, so that many chassis are not asked at one moment.

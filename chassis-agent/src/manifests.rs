@@ -32,7 +32,11 @@ pub enum ManifestsError {
 }
 
 fn mistakes(count: usize) -> String {
-    if count == 1 { "1 mistake".into() } else { format!("{count} mistakes") }
+    if count == 1 {
+        "1 mistake".into()
+    } else {
+        format!("{count} mistakes")
+    }
 }
 
 /// The files of a folder as they were read; equal when nothing changed.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use boot_proto::api::ObservedMachine;
-use boot_proto::ids::SlotId;
 use boot_proto::resources::ObservedPower;
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::drivers::{ChassisDriver, DriverError, PowerAction, PowerOrderKind, Scope};
+use crate::drivers::{
+    ChassisDriver, DriverError, PowerAction, PowerOrderKind, RestartKind, Scope, Slot,
+};
 
 /// What an order did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Outcome {
 }
 
 /// What became of an order, by slot.
-pub type Results = BTreeMap<SlotId, Result<Outcome, DriverError>>;
+pub type Results = BTreeMap<Slot, Result<Outcome, DriverError>>;
 
 /// Carries `action` out on `slots` and waits for the new states. The orders go
 /// out one after the other; the waiting is for all of them together.
@@ -30,28 +31,35 @@ pub type Results = BTreeMap<SlotId, Result<Outcome, DriverError>>;
 /// # Errors
 /// When the device cannot be asked at all; what fails for one slot is in its
 /// result.
-pub async fn carry_out(
+pub async fn carry_out<S>(
     driver: &mut dyn ChassisDriver,
-    slots: &[SlotId],
+    slots: &[S],
     action: PowerAction,
-) -> Result<Results, DriverError> {
+) -> Result<Results, DriverError>
+where
+    S: Clone + Into<Slot>,
+{
     let seen = states(&driver.observe(Scope::Power).await?);
     let mut results = Results::new();
     let mut present = Vec::new();
     for slot in slots {
-        match seen.get(slot) {
-            Some(_) if present.contains(slot) => {}
-            Some(_) => present.push(*slot),
+        let slot: Slot = slot.clone().into();
+        match seen.get(&slot) {
+            Some(_) if present.contains(&slot) => {}
+            Some(_) => present.push(slot),
             None => {
                 let error = DriverError::NoSuchMachine {
                     slot: slot.to_string(),
                     present: list(&seen),
                 };
-                results.insert(*slot, Err(error));
+                results.insert(slot, Err(error));
             }
         }
     }
-    let is_in = |state| move |slot: &SlotId| seen.get(slot) == Some(&state);
+    let is_in = |state| {
+        let seen = &seen;
+        move |slot: &Slot| seen.get(slot) == Some(&state)
+    };
     match action {
         PowerAction::On => {
             step(
@@ -79,6 +87,12 @@ pub async fn carry_out(
             .await;
         }
         PowerAction::Cycle | PowerAction::Reset => {
+            let kind = match action {
+                PowerAction::Reset => RestartKind::Reset,
+                _ => RestartKind::Cycle,
+            };
+            let is_on = is_in(ObservedPower::On);
+            let present = restart(driver, present, kind, is_on, &mut results).await;
             let is_off = is_in(ObservedPower::Off);
             step(
                 driver,
@@ -89,7 +103,7 @@ pub async fn carry_out(
             )
             .await;
             // Only what is off for certain is powered on again.
-            let off: Vec<SlotId> = present
+            let off: Vec<Slot> = present
                 .into_iter()
                 .filter(|slot| results.get(slot).is_some_and(Result::is_ok))
                 .collect();
@@ -99,24 +113,52 @@ pub async fn carry_out(
     Ok(results)
 }
 
+/// Restarts those that are on by the device's own order, where it has one, and
+/// waits until they are on. Returns those for whom that did not do.
+async fn restart(
+    driver: &mut dyn ChassisDriver,
+    slots: Vec<Slot>,
+    kind: RestartKind,
+    is_on: impl Fn(&Slot) -> bool,
+    results: &mut Results,
+) -> Vec<Slot> {
+    let mut rest = Vec::new();
+    let mut waiting = Vec::new();
+    for slot in slots {
+        let Some(device) = driver.restarts().filter(|_| is_on(&slot)) else {
+            rest.push(slot);
+            continue;
+        };
+        match device.restart(&slot, kind).await {
+            Ok(true) => waiting.push(slot),
+            Ok(false) => rest.push(slot),
+            Err(error) => {
+                results.insert(slot, Err(error));
+            }
+        }
+    }
+    await_state(driver, waiting, PowerOrderKind::On, results).await;
+    rest
+}
+
 /// One order for several machines, and the wait for all of them.
 async fn step(
     driver: &mut dyn ChassisDriver,
-    slots: &[SlotId],
+    slots: &[Slot],
     order: PowerOrderKind,
-    is_there: impl Fn(&SlotId) -> bool,
+    is_there: impl Fn(&Slot) -> bool,
     results: &mut Results,
 ) {
     let mut waiting = Vec::new();
     for slot in slots {
         if is_there(slot) {
-            results.insert(*slot, Ok(Outcome::Unchanged));
+            results.insert(slot.clone(), Ok(Outcome::Unchanged));
             continue;
         }
-        match driver.power(*slot, order).await {
-            Ok(()) => waiting.push(*slot),
+        match driver.power(slot, order).await {
+            Ok(()) => waiting.push(slot.clone()),
             Err(error) => {
-                results.insert(*slot, Err(error));
+                results.insert(slot.clone(), Err(error));
             }
         }
     }
@@ -127,7 +169,7 @@ async fn step(
 /// machine shows the state or its time is over.
 async fn await_state(
     driver: &mut dyn ChassisDriver,
-    mut waiting: Vec<SlotId>,
+    mut waiting: Vec<Slot>,
     order: PowerOrderKind,
     results: &mut Results,
 ) {
@@ -139,11 +181,11 @@ async fn await_state(
     };
     let begun = clock::now();
     let mut pause = Duration::from_millis(200).min(patience.poll);
-    let mut shown: BTreeMap<SlotId, ObservedPower> = BTreeMap::new();
+    let mut shown: BTreeMap<Slot, ObservedPower> = BTreeMap::new();
     let mut trouble: Option<DriverError> = None;
     while !waiting.is_empty() {
         let scope = match waiting.as_slice() {
-            [one] => Scope::One(*one),
+            [one] => Scope::One(one.clone()),
             _ => Scope::Power,
         };
         match driver.observe(scope).await {
@@ -174,14 +216,14 @@ async fn await_state(
     for slot in waiting {
         let error = trouble.take().unwrap_or_else(|| {
             let shows = shown.get(&slot).copied().unwrap_or_default();
-            did_not_obey(slot, order, shows, limit)
+            did_not_obey(slot.clone(), order, shows, limit)
         });
         results.insert(slot, Err(error));
     }
 }
 
 fn did_not_obey(
-    slot: SlotId,
+    slot: Slot,
     order: PowerOrderKind,
     shows: ObservedPower,
     after: Duration,
@@ -204,14 +246,14 @@ fn did_not_obey(
 }
 
 /// Power by slot.
-fn states(machines: &[ObservedMachine]) -> BTreeMap<SlotId, ObservedPower> {
+fn states(machines: &[ObservedMachine]) -> BTreeMap<Slot, ObservedPower> {
     machines
         .iter()
         .filter_map(|m| Some((m.slot.parse().ok()?, m.power)))
         .collect()
 }
 
-fn list(seen: &BTreeMap<SlotId, ObservedPower>) -> String {
+fn list(seen: &BTreeMap<Slot, ObservedPower>) -> String {
     const MOST: usize = 50;
     if seen.is_empty() {
         return "none".into();

@@ -20,8 +20,9 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 12] = [
+const BUILT_IN: [(&str, &str); 13] = [
     built_in!("hpe/moonshot-1500.yaml"),
+    built_in!("hpe/moonshot-cm2.yaml"),
     built_in!("redfish/ami-megarac.yaml"),
     built_in!("redfish/cray-controller.yaml"),
     built_in!("redfish/dell-idrac.yaml"),

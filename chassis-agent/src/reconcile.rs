@@ -31,6 +31,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// One word for metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PowerOn { .. } => "power-on",
+            Self::ShutDown { .. } => "shut-down",
+            Self::CutPower { .. } => "cut-power",
+        }
+    }
+}
+
 /// What bounds the orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -38,7 +50,9 @@ pub struct Limits {
     pub stale_after: Duration,
     /// How many machines may be powered on within `interval`.
     pub power_ons: usize,
-    /// The time that limit is for.
+    /// How many more machines of all chassis together may be powered on now.
+    pub room: usize,
+    /// The time that the limit of this chassis is for.
     pub interval: Duration,
     /// How long a machine may take to shut down before its power is cut.
     pub shutdown: Duration,
@@ -144,6 +158,7 @@ pub fn reconcile(
     }
     let mut decided = Vec::new();
     let mut actions = Vec::new();
+    let mut limits = *limits;
     for order in orders {
         // Two wishes for one slot are a mistake elsewhere; the first counts.
         if decided.contains(&order.slot) {
@@ -151,7 +166,11 @@ pub fn reconcile(
         }
         decided.push(order.slot);
         let power = seen.power.get(&order.slot).copied().unwrap_or_default();
-        actions.extend(decide(memory, now, power, order, limits));
+        let action = decide(memory, now, power, order, &limits);
+        if matches!(action, Some(Action::PowerOn { .. })) {
+            limits.room = limits.room.saturating_sub(1);
+        }
+        actions.extend(action);
     }
     actions
 }
@@ -164,7 +183,7 @@ fn decide(
     limits: &Limits,
 ) -> Option<Action> {
     let slot = order.slot;
-    let has_room = memory.power_ons.len() < limits.power_ons;
+    let has_room = memory.power_ons.len() < limits.power_ons && limits.room > 0;
     let past = memory.machines.get_mut(&slot)?;
     match (order.power, power) {
         (DesiredPower::On, ObservedPower::Off) if has_room && past.may_try(now) => {
@@ -207,6 +226,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         stale_after: Duration::from_secs(60),
         power_ons: 2,
+        room: usize::MAX,
         interval: Duration::from_secs(30),
         shutdown: Duration::from_secs(300),
     };
@@ -302,6 +322,20 @@ mod tests {
             &LIMITS,
         );
         assert_eq!(second, [on(3), on(4)]);
+    }
+
+    #[test]
+    fn what_other_chassis_have_left_bounds_as_well() {
+        let mut memory = Memory::default();
+        let orders = [1, 2, 3].map(|n| want(n, DesiredPower::On));
+        let off = [(1, Off), (2, Off), (3, Off)];
+        let decide = |memory: &mut Memory, secs, room| {
+            let limits = Limits { room, ..LIMITS };
+            reconcile(memory, at(secs), &see(secs, &off), &orders, &limits)
+        };
+        assert_eq!(decide(&mut memory, 0, 0), []);
+        assert_eq!(decide(&mut memory, 1, 1), [on(1)]);
+        assert_eq!(decide(&mut memory, 2, 5), [on(2)]);
     }
 
     fn seen_all(seen: &Observation) -> Vec<(u8, ObservedPower)> {

@@ -1,11 +1,11 @@
 //! The command line and its help.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use boot_proto::ids::SlotId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::drivers::{BootTarget, PowerAction};
+use crate::drivers::{BootTarget, PowerAction, Slot};
 
 /// Finds the machines of a chassis and switches them.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ Examples:
         --user Administrator --password-file /etc/moonfarm/moonshot1.password
     chassis-agent observe --address moonshot1 --user Administrator \\
         --password-file pw -o json | jq -r '.[].macs[0]'
+
+  A BMC, its certificate pinned:
+    chassis-agent observe --address https://bmc7 --certificate 5f0c… --user admin \\
+        --password-file pw
 
   Boot two cartridges from the network:
     chassis-agent power force-off c11n1 c12n1 --address moonshot1 --user … --password-file pw
@@ -54,14 +58,24 @@ left out. Changes nothing on the device.")]
     #[command(after_help = "\
 off asks the operating system to shut down and waits for it; when it does not
 listen, the command fails and says so, and force-off cuts the power. cycle and
-reset are force-off, the wait for it, and on. Prints one line per slot; the exit
+reset are the device's own restart of a machine that is on; where it has none,
+force-off, the wait for it, and on. Prints one line per slot; the exit
 status is not 0 when any slot failed.")]
     Power(PowerArgs),
     /// Choose what machines boot from next time, once
     #[command(after_help = "\
 Some firmware forgets the choice when the machine is powered off afterwards:
-power it off first, then choose, then power it on.")]
+power it off first, then choose, then power it on. \"not confirmed\" means that
+the device took the order and its answer says neither yes nor no.")]
     BootOnce(BootOnceArgs),
+    /// Use the serial console of a machine
+    #[command(after_help = "\
+Connects the terminal with the machine's serial console, for one user at a time;
+--acquire takes it away from who has it. ESC ( leaves. In a pipe it shows what
+the machine prints until SIGTERM, SIGINT or the end of the connection, also when
+its input has ended:
+    chassis-agent console c11n1 --address moonshot1 … </dev/null >>c11n1.log")]
+    Console(ConsoleArgs),
     /// Run the agent: register machines with boot-server and carry out desired power
     #[command(after_help = "\
 Reads the Chassis manifests of a folder (and reads them again when they change),
@@ -76,8 +90,8 @@ SIGTERM and Ctrl-C.")]
 /// Where a device is and how to log in.
 #[derive(Debug, Args)]
 pub struct DeviceArgs {
-    /// Chassis manager: HOST, HOST:PORT or [IPV6]:PORT
-    #[arg(long, value_name = "HOST[:PORT]")]
+    /// Chassis manager or BMC: HOST, HOST:PORT, [IPV6]:PORT, or https://HOST[:PORT] of a Redfish service
+    #[arg(long, value_name = "HOST[:PORT] or URL")]
     pub address: String,
     /// Hardware profile, or `auto` to recognise the device
     #[arg(long, default_value = "auto", value_name = "NAME")]
@@ -101,7 +115,13 @@ pub struct DeviceArgs {
     /// File that records host keys at first contact
     #[arg(long, value_name = "FILE")]
     pub known_hosts: Option<PathBuf>,
-    /// Take any host key; for laboratories only
+    /// SHA-256 fingerprint of the TLS certificate, in hex
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["insecure", "ca_file"])]
+    pub certificate: Option<String>,
+    /// File with the CA certificate (PEM) that signs the device's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca_file: Option<PathBuf>,
+    /// Take any host key or certificate; for laboratories only
     #[arg(long)]
     pub insecure: bool,
     /// Offer SSH algorithms that are no longer safe, for old firmware
@@ -138,9 +158,9 @@ pub struct PowerArgs {
     /// What to do
     #[arg(value_enum)]
     pub action: PowerAction,
-    /// Slots, such as c11n1
+    /// Slots, such as c11n1, or Ids of a BMC's systems
     #[arg(required = true, value_name = "SLOT")]
-    pub slots: Vec<SlotId>,
+    pub slots: Vec<Slot>,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -152,9 +172,23 @@ pub struct BootOnceArgs {
     /// What to boot from
     #[arg(value_enum)]
     pub target: BootTarget,
-    /// Slots, such as c11n1
+    /// Slots, such as c11n1, or Ids of a BMC's systems
     #[arg(required = true, value_name = "SLOT")]
-    pub slots: Vec<SlotId>,
+    pub slots: Vec<Slot>,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `console`.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// Slot, such as c11n1
+    #[arg(value_name = "SLOT")]
+    pub slot: Slot,
+    /// Take the console away from who uses it
+    #[arg(long)]
+    pub acquire: bool,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -185,6 +219,15 @@ pub struct RunArgs {
     /// Machines of one chassis that may be powered on per power interval
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub power_ons: u32,
+    /// Machines of all chassis together that may be powered on within 30 s
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub power_ons_of_all: u32,
+    /// Devices that are visited at once
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub visits: u32,
+    /// Where to serve /metrics, /healthz and /readyz, such as 127.0.0.1:9101
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
     /// Folder with more hardware profiles
     #[arg(long, value_name = "DIR")]
     pub profiles: Option<PathBuf>,

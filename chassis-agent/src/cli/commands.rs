@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use boot_proto::api::ObservedMachine;
-use boot_proto::ids::SlotId;
 
-use super::args::{BootOnceArgs, DeviceArgs, ObserveArgs, Output, PowerArgs, RunArgs};
+use super::args::{BootOnceArgs, ConsoleArgs, DeviceArgs, ObserveArgs, Output, PowerArgs, RunArgs};
+use super::console;
 use crate::agent;
 use crate::config::{HostKeyPolicy, LoginFiles, Target};
-use crate::drivers::{self, ChassisDriver, Scope};
+use crate::device::{self, Device};
+use crate::drivers::redfish::endpoint::{Fingerprint, TlsPolicy};
+use crate::drivers::{self, ChassisDriver, DriverError, Scope, Slot};
 use crate::orders::{self, Outcome};
 use crate::profiles::Profiles;
 
@@ -60,12 +62,16 @@ pub(super) async fn boot_once(
     let mut driver = open(&args.device).await?;
     let target = args.target.name();
     let mut failed = 0;
-    let mut slots: Vec<SlotId> = args.slots.clone();
+    let mut slots: Vec<Slot> = args.slots.clone();
     slots.sort();
     slots.dedup();
     for slot in &slots {
-        match driver.boot_once(*slot, args.target).await {
+        match driver.boot_once(slot, args.target).await {
             Ok(()) => writeln!(out, "{slot}: boot-once {target}: confirmed")?,
+            Err(error @ DriverError::Unconfirmed { .. }) => {
+                failed += 1;
+                writeln!(out, "{slot}: boot-once {target}: not confirmed: {error}")?;
+            }
             Err(error) => {
                 failed += 1;
                 writeln!(out, "{slot}: boot-once {target}: failed: {error}")?;
@@ -76,6 +82,16 @@ pub(super) async fn boot_once(
     done(&format!("boot-once {target}"), failed, slots.len())
 }
 
+pub(super) async fn console(
+    args: &ConsoleArgs,
+    out: &mut (dyn Write + Send),
+) -> anyhow::Result<()> {
+    let mut driver = open(&args.device).await?;
+    let result = console::use_terminal(driver.as_mut(), &args.slot, args.acquire, out).await;
+    let _ = driver.close().await;
+    result
+}
+
 pub(super) async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let options = agent::Options {
         manifests: args.manifests.clone(),
@@ -84,6 +100,9 @@ pub(super) async fn run(args: &RunArgs) -> anyhow::Result<()> {
         ca_file: args.ca_file.clone(),
         state: args.state.clone(),
         power_ons: args.power_ons,
+        power_ons_of_all: args.power_ons_of_all,
+        visits: args.visits,
+        listen: args.listen,
         profiles: profiles(args.profiles.as_ref())?,
     };
     agent::run_until_signal(options).await
@@ -98,8 +117,7 @@ fn done(what: &str, failed: usize, of: usize) -> anyhow::Result<()> {
 
 async fn open(args: &DeviceArgs) -> anyhow::Result<Box<dyn ChassisDriver>> {
     let profiles = profiles(args.profiles.as_ref())?;
-    let target = Arc::new(target(args)?);
-    Ok(drivers::open(&target, &profiles).await?)
+    Ok(drivers::open_device(&device(args)?, &profiles).await?)
 }
 
 fn profiles(folder: Option<&PathBuf>) -> anyhow::Result<Profiles> {
@@ -110,13 +128,49 @@ fn profiles(folder: Option<&PathBuf>) -> anyhow::Result<Profiles> {
     Ok(profiles?)
 }
 
-fn target(args: &DeviceArgs) -> anyhow::Result<Target> {
+fn device(args: &DeviceArgs) -> anyhow::Result<Device> {
     let login = LoginFiles {
         user: Some(&args.user),
         password: args.password_file.as_deref(),
         private_key: args.private_key_file.as_deref(),
+    }
+    .read()?;
+    let tls = match (args.insecure, &args.certificate, &args.ca_file) {
+        (true, _, _) => TlsPolicy::Any,
+        (_, Some(fingerprint), _) => TlsPolicy::Pinned(Fingerprint::parse(fingerprint)?),
+        (_, None, Some(file)) => TlsPolicy::from_ca_file(file)?,
+        (_, None, None) => TlsPolicy::System,
     };
-    let host_key = match (&args.host_key, args.insecure) {
+    if device::is_url(&args.address) {
+        let endpoint = device::endpoint(&args.address, &login, tls)?;
+        // A web service is usable without a place to record host keys in.
+        let cli = host_key(args).ok().map(|host_key| {
+            Ok::<_, anyhow::Error>(Arc::new(Target {
+                address: device::command_line_of(&endpoint)?,
+                profile: args.profile.clone(),
+                login,
+                host_key,
+                legacy_algorithms: args.legacy_algorithms,
+            }))
+        });
+        return Ok(Device::Web {
+            cli: cli.transpose()?,
+            endpoint: Box::new(endpoint),
+            profile: args.profile.clone(),
+        });
+    }
+    let target = Target {
+        address: args.address.parse()?,
+        profile: args.profile.clone(),
+        login,
+        host_key: host_key(args)?,
+        legacy_algorithms: args.legacy_algorithms,
+    };
+    Ok(device::host(target, &args.address, tls))
+}
+
+fn host_key(args: &DeviceArgs) -> anyhow::Result<HostKeyPolicy> {
+    Ok(match (&args.host_key, args.insecure) {
         (_, true) => HostKeyPolicy::Any,
         (Some(fingerprint), _) => HostKeyPolicy::Pinned(fingerprint.clone()),
         (None, false) => HostKeyPolicy::FirstContact(match &args.known_hosts {
@@ -126,13 +180,6 @@ fn target(args: &DeviceArgs) -> anyhow::Result<Target> {
                  pin the key with --host-key, or take any key with --insecure",
             )?,
         }),
-    };
-    Ok(Target {
-        address: args.address.parse()?,
-        profile: args.profile.clone(),
-        login: login.read()?,
-        host_key,
-        legacy_algorithms: args.legacy_algorithms,
     })
 }
 

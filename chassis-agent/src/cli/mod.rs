@@ -2,16 +2,20 @@
 
 mod args;
 mod commands;
+pub mod console;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 pub use args::Cli;
 use args::Command;
+
+use crate::drivers::redfish::goodbye;
 
 /// The program.
 #[must_use]
@@ -38,7 +42,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(execute(cli, &mut std::io::stdout()));
+    let result = runtime.block_on(execute_until_signal(cli));
     // A name lookup that hangs must not keep the program from ending.
     runtime.shutdown_background();
     match result {
@@ -48,6 +52,25 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A command that is interrupted leaves its device in order: a BMC has few
+/// sessions. The agent and the console see to signals themselves.
+async fn execute_until_signal(cli: Cli) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    let result = match cli.command {
+        Command::Run(_) | Command::Console(_) => execute(cli, &mut out).await,
+        _ => {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                result = execute(cli, &mut out) => result,
+                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+                _ = terminate.recv() => Err(anyhow::anyhow!("told to stop")),
+            }
+        }
+    };
+    goodbye::all_said().await;
+    result
 }
 
 /// Runs one command line, program name first, with its answer going to `out`.
@@ -67,6 +90,7 @@ async fn execute(cli: Cli, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
         Command::Observe(args) => commands::observe(&args, out).await,
         Command::Power(args) => commands::power(&args, out).await,
         Command::BootOnce(args) => commands::boot_once(&args, out).await,
+        Command::Console(args) => commands::console(&args, out).await,
         Command::Run(args) => commands::run(&args).await,
     }
 }

@@ -7,15 +7,16 @@
 pub mod moonshot;
 mod open;
 pub mod redfish;
+mod slot;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use boot_proto::api::ObservedMachine;
-use boot_proto::ids::SlotId;
 
-pub use open::open;
+pub use open::{open, open_device};
+pub use slot::{InvalidSlot, Slot};
 
 /// What a driver's verb returns: the drivers are used as `dyn ChassisDriver`.
 pub type DriverFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
@@ -33,25 +34,70 @@ pub trait ChassisDriver: Send {
 
     /// Orders power and returns when the device has taken the order; whether it
     /// obeys is seen by observing.
-    fn power(&mut self, slot: SlotId, order: PowerOrderKind) -> DriverFuture<'_, ()>;
+    fn power<'a>(&'a mut self, slot: &'a Slot, order: PowerOrderKind) -> DriverFuture<'a, ()>;
 
     /// Orders what the machine boots from next time, once, and returns when the
     /// device has confirmed it.
-    fn boot_once(&mut self, slot: SlotId, target: BootTarget) -> DriverFuture<'_, ()>;
+    fn boot_once<'a>(&'a mut self, slot: &'a Slot, target: BootTarget) -> DriverFuture<'a, ()>;
 
     /// Says goodbye to the device.
     fn close(&mut self) -> DriverFuture<'_, ()>;
+
+    /// The device's own restart, where it has one.
+    fn restarts(&mut self) -> Option<&mut dyn Restarts> {
+        None
+    }
+
+    /// The serial consoles of its machines, where it shows them.
+    fn consoles(&mut self) -> Option<&mut dyn Consoles> {
+        None
+    }
+}
+
+/// A device that connects with the serial console of a machine.
+pub trait Consoles: Send {
+    /// Connects; with `acquire` it is taken away from who uses it.
+    fn console<'a>(
+        &'a mut self,
+        slot: &'a Slot,
+        acquire: bool,
+    ) -> DriverFuture<'a, Box<dyn Console>>;
+}
+
+/// A serial console.
+pub trait Console: Send {
+    /// The keys that lead back to the device's command line, as bytes and in
+    /// words.
+    fn leave_keys(&self) -> (&[u8], &str);
+
+    /// What the machine prints next; `None` when the device has ended the
+    /// connection. May be dropped half way without losing anything.
+    fn read(&mut self) -> DriverFuture<'_, Option<Vec<u8>>>;
+
+    /// Types.
+    fn write<'a>(&'a mut self, typed: &'a [u8]) -> DriverFuture<'a, ()>;
+
+    /// Frees the console for others. `typed` says whether the keys for that
+    /// were typed already.
+    fn leave(&mut self, typed: bool) -> DriverFuture<'_, ()>;
+}
+
+/// A device that can restart a machine by one order.
+pub trait Restarts: Send {
+    /// Orders a restart and returns when the device has taken the order;
+    /// `false` when it offers none for this machine or the machine is not on.
+    fn restart<'a>(&'a mut self, slot: &'a Slot, kind: RestartKind) -> DriverFuture<'a, bool>;
 }
 
 /// How much to observe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All machines with MACs and facts.
     Full,
     /// Power of all machines.
     Power,
     /// Power of one machine.
-    One(SlotId),
+    One(Slot),
 }
 
 /// What a device can be told to do with the power of a machine.
@@ -226,6 +272,17 @@ pub enum DriverError {
         /// What it said.
         answer: String,
     },
+    /// The device took an order and said neither that it will do it nor that it
+    /// will not.
+    #[error("the device did not confirm {command:?} with {expected:?}; it answered {answer:?}")]
+    Unconfirmed {
+        /// What was ordered.
+        command: String,
+        /// What a confirmation holds.
+        expected: String,
+        /// What it said.
+        answer: String,
+    },
     /// The profile has no such order.
     #[error("{what} is not possible on {profile}; possible: {possible}")]
     Impossible {
@@ -260,7 +317,7 @@ pub enum DriverError {
     )]
     DidNotObey {
         /// Slot.
-        slot: SlotId,
+        slot: Slot,
         /// What was ordered.
         order: &'static str,
         /// State it shows.
@@ -296,6 +353,7 @@ impl DriverError {
             Self::Negotiation { .. } => "negotiation",
             Self::Busy { .. } => "busy",
             Self::Refused { .. } => "refused",
+            Self::Unconfirmed { .. } => "unconfirmed",
             Self::Impossible { .. } => "impossible",
             Self::Garbled { .. } => "garbled",
             Self::NoSuchMachine { .. } => "no-such-machine",

@@ -89,10 +89,10 @@ pub(super) fn judge_boot_once(
     {
         return Ok(());
     }
-    Err(DriverError::Garbled {
+    Err(DriverError::Unconfirmed {
         command: command.to_owned(),
-        problem: format!("it does not confirm with {expected:?}"),
-        excerpt: excerpt(&answer.text()),
+        expected: expected.clone(),
+        answer: excerpt(&answer.text()),
     })
 }
 
@@ -163,7 +163,8 @@ mod tests {
         )
         .unwrap();
         let vague = judge_boot_once(&command, &answer("ok"), rules, BootTarget::Pxe).unwrap_err();
-        assert_eq!(vague.kind(), "garbled");
+        assert_eq!(vague.kind(), "unconfirmed");
+        assert!(vague.to_string().contains("it answered \"ok\""), "{vague}");
         let error = boot_once(rules, "p", slot, BootTarget::Http)
             .unwrap_err()
             .to_string();

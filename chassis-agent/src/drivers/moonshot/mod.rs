@@ -4,7 +4,9 @@
 mod algorithms;
 mod commands;
 mod connect;
+mod console;
 pub mod parse;
+pub mod rest;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,8 @@ use boot_proto::ids::SlotId;
 use boot_proto::resources::ObservedPower;
 
 use super::{
-    BootTarget, ChassisDriver, DriverError, DriverFuture, Patience, PowerOrderKind, Scope,
+    BootTarget, ChassisDriver, Console, Consoles, DriverError, DriverFuture, Patience,
+    PowerOrderKind, Scope, Slot,
 };
 use crate::config::Target;
 use parse::{
@@ -65,7 +68,9 @@ impl Moonshot {
         profiles: &[Arc<HardwareProfile>],
     ) -> Result<Option<Self>, DriverError> {
         let mut answers: BTreeMap<String, String> = BTreeMap::new();
+        let mut best: Option<(usize, Arc<HardwareProfile>, CliRules)> = None;
         for profile in profiles {
+            let Some(rules) = &profile.cli else { continue };
             for rule in &profile.recognise {
                 if !answers.contains_key(&rule.command) {
                     let answer = self.session.run(&rule.command, &self.rules).await?;
@@ -74,13 +79,19 @@ impl Moonshot {
                 let fits = answers
                     .get(&rule.command)
                     .is_some_and(|answer| rule.fits(answer));
-                if let (true, Some(rules)) = (fits, &profile.cli) {
-                    tracing::info!(address = self.address, profile = profile.name, "recognised");
-                    self.rules = rules.clone();
-                    self.profile = Arc::clone(profile);
-                    return Ok(Some(self));
+                let is_better = best
+                    .as_ref()
+                    .is_none_or(|(weight, ..)| rule.weight() > *weight);
+                if fits && is_better {
+                    best = Some((rule.weight(), Arc::clone(profile), rules.clone()));
                 }
             }
+        }
+        if let Some((_, profile, rules)) = best {
+            tracing::info!(address = self.address, profile = profile.name, "recognised");
+            self.rules = rules;
+            self.profile = profile;
+            return Ok(Some(self));
         }
         self.session.close().await;
         Ok(None)
@@ -145,6 +156,12 @@ impl Moonshot {
         if !nodes.iter().any(is_open) {
             return Ok(());
         }
+        // A list that shows no power at all leaves no other way.
+        let most = if nodes.iter().all(is_open) {
+            nodes.len()
+        } else {
+            MOST_QUESTIONS
+        };
         let command = self.rules.commands.power.clone();
         if let Some(answer) = self.ask(command.as_deref()).await? {
             let states = parse_power(&answer, None, &self.rules);
@@ -153,11 +170,7 @@ impl Moonshot {
             }
         }
         let template = self.rules.commands.power_of_one.clone();
-        for node in nodes
-            .iter_mut()
-            .filter(|node| is_open(node))
-            .take(MOST_QUESTIONS)
-        {
+        for node in nodes.iter_mut().filter(|node| is_open(node)).take(most) {
             if let Some(answer) = self.ask_one(Some(&template), node.slot).await? {
                 let states = parse_power(&answer, Some(node.slot), &self.rules);
                 node.power = states.get(&node.slot).copied().unwrap_or_default();
@@ -235,7 +248,10 @@ impl Moonshot {
             let Some(answer) = self.ask_one(template.as_deref(), *slot).await? else {
                 break;
             };
-            facts.extend(parse_facts(&answer, Some(*slot), &[*slot], &self.rules));
+            // All slots, so that what a cartridge says is not given to each of
+            // its nodes.
+            let mut said = parse_facts(&answer, Some(*slot), slots, &self.rules);
+            facts.extend(said.remove_entry(slot));
         }
         Ok(facts)
     }
@@ -246,9 +262,10 @@ impl Moonshot {
         let slots: Vec<SlotId> = nodes.iter().map(|node| node.slot).collect();
         self.learn_facts(&macs, &slots).await;
         let machine = |node: &ListedNode| {
-            let nics = macs.get(&node.slot).cloned().unwrap_or_default();
             let facts = self.facts.get(&node.slot).map(|(_, facts)| facts.clone());
-            machine(node, &nics, facts.unwrap_or_default())
+            let facts = facts.unwrap_or_default();
+            let nics = macs.get(&node.slot).filter(|nics| !nics.is_empty());
+            machine(node, nics.unwrap_or(&facts.nics), facts.clone())
         };
         Ok(nodes.iter().map(machine).collect())
     }
@@ -286,6 +303,15 @@ impl Moonshot {
     }
 }
 
+fn patience_of(rules: &CliRules) -> Patience {
+    let timing = &rules.timing;
+    Patience {
+        settle: timing.settle.duration(),
+        shutdown: timing.shutdown.duration(),
+        poll: timing.poll.duration(),
+    }
+}
+
 fn machine(node: &ListedNode, nics: &[ListedNic], facts: Facts) -> ObservedMachine {
     let mut macs = Vec::new();
     for nic in nics {
@@ -318,12 +344,7 @@ impl ChassisDriver for Moonshot {
     }
 
     fn patience(&self) -> Patience {
-        let timing = &self.rules.timing;
-        Patience {
-            settle: timing.settle.duration(),
-            shutdown: timing.shutdown.duration(),
-            poll: timing.poll.duration(),
-        }
+        patience_of(&self.rules)
     }
 
     fn observe(&mut self, scope: Scope) -> DriverFuture<'_, Vec<ObservedMachine>> {
@@ -337,21 +358,22 @@ impl ChassisDriver for Moonshot {
                         .map(|node| machine(node, &[], Facts::default()))
                         .collect())
                 }
-                Scope::One(slot) => self.observe_one(slot).await,
+                Scope::One(slot) => self.observe_one(slot.node()?).await,
             }
         })
     }
 
-    fn power(&mut self, slot: SlotId, order: PowerOrderKind) -> DriverFuture<'_, ()> {
+    fn power<'a>(&'a mut self, slot: &'a Slot, order: PowerOrderKind) -> DriverFuture<'a, ()> {
         Box::pin(async move {
-            let command = commands::power(&self.rules, slot, order);
+            let command = commands::power(&self.rules, slot.node()?, order);
             self.order(&command).await.map(|_| ())
         })
     }
 
-    fn boot_once(&mut self, slot: SlotId, target: BootTarget) -> DriverFuture<'_, ()> {
+    fn boot_once<'a>(&'a mut self, slot: &'a Slot, target: BootTarget) -> DriverFuture<'a, ()> {
         Box::pin(async move {
-            let command = commands::boot_once(&self.rules, &self.profile.name, slot, target)?;
+            let command =
+                commands::boot_once(&self.rules, &self.profile.name, slot.node()?, target)?;
             let answer = self.order(&command).await?;
             commands::judge_boot_once(&command, &answer, &self.rules, target)
         })
@@ -361,6 +383,25 @@ impl ChassisDriver for Moonshot {
         Box::pin(async move {
             self.session.close().await;
             Ok(())
+        })
+    }
+
+    fn consoles(&mut self) -> Option<&mut dyn Consoles> {
+        Some(self)
+    }
+}
+
+impl Consoles for Moonshot {
+    fn console<'a>(
+        &'a mut self,
+        slot: &'a Slot,
+        acquire: bool,
+    ) -> DriverFuture<'a, Box<dyn Console>> {
+        Box::pin(async move {
+            let (node, profile) = (slot.node()?, &self.profile.name);
+            let console =
+                console::connect(&mut self.session, node, acquire, &self.rules, profile).await?;
+            Ok(Box::new(console) as Box<dyn Console>)
         })
     }
 }

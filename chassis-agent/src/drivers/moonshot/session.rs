@@ -10,7 +10,7 @@ use russh::{Channel, ChannelMsg};
 use tokio::time::timeout;
 
 use super::connect::Connection;
-use super::parse::{Answer, clean, ends_with_prompt};
+use super::parse::{Answer, Ending, clean_with, ending, prompt_of};
 use crate::config::Target;
 use crate::drivers::{DriverError, excerpt};
 
@@ -20,6 +20,8 @@ pub(super) struct Session {
     target: Arc<Target>,
     connection: Option<Connection>,
     way: Way,
+    /// The prompt of its shell, once one was open.
+    prompt: Option<String>,
 }
 
 /// How the device takes commands.
@@ -44,6 +46,7 @@ impl Session {
             target,
             connection: None,
             way: Way::Unknown,
+            prompt: None,
         }
     }
 
@@ -64,9 +67,24 @@ impl Session {
             // not mistake it for its own answer.
             self.drop_connection();
         }
-        let answer = clean(&outcome?, command, rules);
+        let answer = clean_with(&outcome?, command, self.prompt.as_deref(), rules);
         tracing::trace!(address = %self.target.address, command, lines = answer.lines.len());
         Ok(answer)
+    }
+
+    /// A shell for one's own use, with its prompt where that is known.
+    pub(super) async fn take_shell(
+        &mut self,
+        rules: &CliRules,
+    ) -> Result<(Box<Channel<Msg>>, Option<String>), DriverError> {
+        self.forget_shell();
+        let shell = Box::new(self.open_shell(rules).await?);
+        Ok((shell, self.prompt.clone()))
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        self.target.address.to_string()
     }
 
     /// Says goodbye.
@@ -84,7 +102,7 @@ impl Session {
         let executed = self.execute(command, rules).await?;
         match (executed, &self.way) {
             (Executed::Output(raw), Way::Exec) => Ok(raw),
-            (Executed::Output(raw), _) if says_something(&raw, command, rules) => {
+            (Executed::Output(raw), _) if self.says_something(&raw, command, rules) => {
                 self.way = Way::Exec;
                 Ok(raw)
             }
@@ -134,24 +152,24 @@ impl Session {
             .exec(true, command)
             .await
             .map_err(|error| self.lost(command, &error))?;
-        let mut raw = Vec::new();
+        let mut heard = Heard::new(command, rules);
         loop {
-            match self.next(&mut channel, command, rules).await? {
-                Some(ChannelMsg::Failure) => return Ok(Executed::Refused),
-                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                    take(&mut raw, &data, command, rules)?;
-                    // Some firmware shows a prompt and leaves the channel open.
-                    if ends_with_prompt(&raw, rules) {
-                        break;
-                    }
+            // Some firmware shows a prompt and leaves the channel open.
+            let Some(message) = self.next(&mut channel, &heard).await? else {
+                break;
+            };
+            match message {
+                ChannelMsg::Failure => return Ok(Executed::Refused),
+                ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                    heard.take(&data)?;
+                    self.turn_page(&channel, &mut heard).await?;
                 }
-                Some(ChannelMsg::Eof | ChannelMsg::Close) => break,
-                Some(_) => {}
-                None => return Err(self.cut_off(command, &raw)),
+                ChannelMsg::Eof | ChannelMsg::Close => break,
+                _ => {}
             }
         }
         let _ = channel.close().await;
-        Ok(Executed::Output(raw))
+        Ok(Executed::Output(heard.raw))
     }
 
     async fn run_in_shell(
@@ -195,7 +213,8 @@ impl Session {
             .request_shell(false)
             .await
             .map_err(|error| self.lost(doing, &error))?;
-        self.read_to_prompt(&mut shell, doing, rules).await?;
+        let greeting = self.read_to_prompt(&mut shell, doing, rules).await?;
+        self.prompt = prompt_of(&greeting, rules);
         Ok(shell)
     }
 
@@ -205,32 +224,80 @@ impl Session {
         command: &str,
         rules: &CliRules,
     ) -> Result<Vec<u8>, DriverError> {
-        let mut raw = Vec::new();
-        while !ends_with_prompt(&raw, rules) {
-            match self.next(shell, command, rules).await? {
-                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                    take(&mut raw, &data, command, rules)?;
+        let mut heard = Heard::new(command, rules);
+        while let Some(message) = self.next(shell, &heard).await? {
+            match message {
+                ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                    heard.take(&data)?;
+                    self.turn_page(shell, &mut heard).await?;
                 }
-                Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
-                    return Err(self.cut_off(command, &raw));
+                ChannelMsg::Eof | ChannelMsg::Close => {
+                    return Err(self.cut_off(command, &heard.raw));
                 }
-                Some(_) => {}
+                _ => {}
             }
         }
-        Ok(raw)
+        Ok(heard.raw)
     }
 
-    /// The next message, or an error when the device is silent for too long.
+    /// Answers a pager that waits for a key.
+    async fn turn_page(
+        &self,
+        channel: &Channel<Msg>,
+        heard: &mut Heard<'_>,
+    ) -> Result<(), DriverError> {
+        if !heard.wants_a_key()? {
+            return Ok(());
+        }
+        let sent = channel.data(&b" "[..]).await;
+        sent.map_err(|error| self.lost(heard.command, &error))
+    }
+
+    /// The next message, or `None` when a prompt says that the answer is
+    /// complete.
+    ///
+    /// A prompt with neither the command's echo nor an answer before it may be
+    /// left over from the command before, and a word like a prompt at the end of
+    /// a row may be a part of it; then more is waited for, but not long, because
+    /// a device may have nothing more to say.
     async fn next(
         &self,
         channel: &mut Channel<Msg>,
-        command: &str,
-        rules: &CliRules,
+        heard: &Heard<'_>,
     ) -> Result<Option<ChannelMsg>, DriverError> {
+        const LEFT_OVER: Duration = Duration::from_secs(2);
+        let Heard {
+            raw,
+            command,
+            rules,
+            ..
+        } = heard;
         let silence = rules.timing.silence.duration();
-        timeout(silence, channel.wait())
-            .await
-            .map_err(|_| self.timed_out(command, silence))
+        let ending = ending(raw, self.prompt.as_deref(), rules);
+        let is_answered = || is_echoed(raw, command) || self.says_something(raw, command, rules);
+        if ending == Ending::Prompt && is_answered() {
+            return Ok(None);
+        }
+        let has_prompt = matches!(ending, Ending::Prompt | Ending::MaybePrompt);
+        let patience = if has_prompt {
+            LEFT_OVER.min(silence)
+        } else {
+            silence
+        };
+        match timeout(patience, channel.wait()).await {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Err(self.cut_off(command, raw)),
+            Err(_) if has_prompt => Ok(None),
+            Err(_) => Err(self.timed_out(command, silence)),
+        }
+    }
+
+    /// Whether an answer holds anything besides the echo of the command.
+    fn says_something(&self, raw: &[u8], command: &str, rules: &CliRules) -> bool {
+        clean_with(raw, command, self.prompt.as_deref(), rules)
+            .lines
+            .iter()
+            .any(|line| !line.trim().is_empty())
     }
 
     /// Longest time a command may take with everything that it may need first.
@@ -280,29 +347,67 @@ impl Session {
     }
 }
 
-/// Whether an answer holds anything besides the echo of the command.
-fn says_something(raw: &[u8], command: &str, rules: &CliRules) -> bool {
-    clean(raw, command, rules)
-        .lines
-        .iter()
-        .any(|line| !line.trim().is_empty())
+/// Whether the device has repeated the command.
+fn is_echoed(raw: &[u8], command: &str) -> bool {
+    !command.is_empty()
+        && raw
+            .windows(command.len())
+            .any(|part| part.eq_ignore_ascii_case(command.as_bytes()))
 }
 
-/// Takes more of an answer, up to the profile's limit.
-fn take(
-    raw: &mut Vec<u8>,
-    data: &[u8],
-    command: &str,
-    rules: &CliRules,
-) -> Result<(), DriverError> {
-    raw.extend_from_slice(data);
-    let most = usize::try_from(rules.limits.output.0).unwrap_or(usize::MAX);
-    if raw.len() <= most {
-        return Ok(());
+/// What has come for one command so far.
+struct Heard<'a> {
+    raw: Vec<u8>,
+    command: &'a str,
+    rules: &'a CliRules,
+    /// Bytes that came before the last key that was sent, and how many were.
+    seen: usize,
+    keys: u32,
+}
+
+impl<'a> Heard<'a> {
+    const fn new(command: &'a str, rules: &'a CliRules) -> Self {
+        Self {
+            raw: Vec::new(),
+            command,
+            rules,
+            seen: 0,
+            keys: 0,
+        }
     }
-    Err(DriverError::Garbled {
-        command: command.to_owned(),
-        problem: format!("longer than {} bytes", rules.limits.output),
-        excerpt: excerpt(&String::from_utf8_lossy(raw.get(..400).unwrap_or(raw))),
-    })
+
+    /// Takes more, up to the profile's limit.
+    fn take(&mut self, data: &[u8]) -> Result<(), DriverError> {
+        self.raw.extend_from_slice(data);
+        let output = self.rules.limits.output;
+        if self.raw.len() <= usize::try_from(output.0).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        Err(self.garbled(format!("longer than {output} bytes")))
+    }
+
+    /// Whether a pager waits for a key; says so once for each of its questions.
+    fn wants_a_key(&mut self) -> Result<bool, DriverError> {
+        /// Pages of one answer: a row each, of the largest chassis.
+        const MOST_KEYS: u32 = 256;
+        let fresh = self.raw.get(self.seen..).unwrap_or_default();
+        if ending(fresh, None, self.rules) != Ending::Pager {
+            return Ok(false);
+        }
+        if self.keys >= MOST_KEYS {
+            return Err(self.garbled(format!("it asks for a key {MOST_KEYS} times")));
+        }
+        self.seen = self.raw.len();
+        self.keys += 1;
+        Ok(true)
+    }
+
+    fn garbled(&self, problem: String) -> DriverError {
+        let beginning = self.raw.get(..400).unwrap_or(&self.raw);
+        DriverError::Garbled {
+            command: self.command.to_owned(),
+            problem,
+            excerpt: excerpt(&String::from_utf8_lossy(beginning)),
+        }
+    }
 }

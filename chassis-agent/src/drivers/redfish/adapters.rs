@@ -7,7 +7,7 @@ use boot_proto::ids::MacAddr;
 use serde_json::Value;
 
 use super::macs::NicList;
-use super::resources::{link, number, text};
+use super::resources::{link, links, number, text};
 use super::walk::Walk;
 use crate::drivers::DriverError;
 
@@ -24,35 +24,88 @@ pub(super) async fn read(
         return Ok(());
     };
     for (_, adapter) in walk.collection(&path).await? {
-        let id = text(&adapter, "Id").unwrap_or_default();
-        let mut macs: BTreeSet<MacAddr> = BTreeSet::new();
-        let mut is_storage = false;
-        if let Some(path) = link(&adapter, "NetworkDeviceFunctions") {
-            let functions = walk.collection(&path).await?;
-            is_storage =
-                !functions.is_empty() && functions.iter().all(|(_, f)| is_fibre_channel(f));
-            for (_, function) in &functions {
-                macs.extend(nics.function(&id, function));
-            }
-        }
-        if is_storage || has_all(&adapter, macs.len()) {
-            continue;
-        }
-        // Ports is the newer resource, NetworkPorts the older one; some
-        // services have both, and the MACs in one of them only.
-        for name in ["Ports", "NetworkPorts"] {
-            let Some(path) = link(&adapter, name) else {
-                continue;
-            };
-            for (_, port) in walk.collection(&path).await? {
-                macs.extend(nics.port(&id, &port));
-            }
-            if !macs.is_empty() {
-                break;
-            }
+        read_adapter(walk, &adapter, nics).await?;
+    }
+    Ok(())
+}
+
+/// Reads the adapters that a system itself names. In a sled of two systems the
+/// chassis has the adapters of both, and this alone tells whose they are.
+///
+/// # Errors
+/// When the service fails on the way.
+pub(super) async fn read_named(
+    walk: &mut Walk<'_>,
+    system: &Value,
+    nics: &mut NicList<'_>,
+) -> Result<(), DriverError> {
+    let Some(path) = link(system, "NetworkInterfaces") else {
+        return Ok(());
+    };
+    for (_, interface) in walk.collection(&path).await? {
+        let adapter = interface
+            .get("Links")
+            .and_then(|named| link(named, "NetworkAdapter"));
+        let adapter = match adapter {
+            Some(uri) => walk.optional(&uri).await?,
+            // It has the functions and ports of its adapter as well.
+            None => Some(interface),
+        };
+        if let Some(adapter) = adapter {
+            read_adapter(walk, &adapter, nics).await?;
         }
     }
     Ok(())
+}
+
+async fn read_adapter(
+    walk: &mut Walk<'_>,
+    adapter: &Value,
+    nics: &mut NicList<'_>,
+) -> Result<(), DriverError> {
+    if is_known(adapter, nics) {
+        return Ok(());
+    }
+    let id = text(adapter, "Id").unwrap_or_default();
+    let mut macs: BTreeSet<MacAddr> = BTreeSet::new();
+    let mut is_storage = false;
+    if let Some(path) = link(adapter, "NetworkDeviceFunctions") {
+        let functions = walk.collection(&path).await?;
+        is_storage = !functions.is_empty() && functions.iter().all(|(_, f)| is_fibre_channel(f));
+        for (_, function) in &functions {
+            macs.extend(nics.function(&id, function));
+        }
+    }
+    if is_storage || has_all(adapter, macs.len()) {
+        return Ok(());
+    }
+    // Ports is the newer resource, NetworkPorts the older one; some
+    // services have both, and the MACs in one of them only.
+    for name in ["Ports", "NetworkPorts"] {
+        let Some(path) = link(adapter, name) else {
+            continue;
+        };
+        for (_, port) in walk.collection(&path).await? {
+            macs.extend(nics.port(&id, &port));
+        }
+        if !macs.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the system's interfaces have shown the MACs of all functions that
+/// the adapter names, one for each of its ports.
+fn is_known(adapter: &Value, nics: &NicList<'_>) -> bool {
+    let controllers = adapter.get("Controllers").and_then(Value::as_array);
+    let functions: Vec<String> = controllers
+        .into_iter()
+        .flatten()
+        .filter_map(|controller| controller.get("Links"))
+        .flat_map(|named| links(named, "NetworkDeviceFunctions"))
+        .collect();
+    has_all(adapter, functions.len()) && functions.iter().all(|uri| nics.knows_function(uri))
 }
 
 fn is_fibre_channel(function: &Value) -> bool {

@@ -1,11 +1,8 @@
 //! HTTP with one Redfish service: bounded, patient with what is known to pass,
 //! and never showing a password. Who logs in how is `session`.
 
-use std::time::Duration;
-
 use boot_proto::redfish_rules::RedfishRules;
-use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, Url, redirect};
+use reqwest::{Method, Url, header};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -14,6 +11,7 @@ use super::endpoint::Endpoint;
 use super::fetch::{Fetch, FetchError, Fetched};
 use super::session::Sessions;
 use super::tls;
+use super::wire::{TOO_MANY_REDIRECTS, build, chain, sensitive};
 use crate::drivers::{DriverError, excerpt};
 
 /// A connection to one service.
@@ -190,9 +188,10 @@ impl Client {
                 let reason = format!("{} {}", order.path, answer.complaint());
                 return Err(self.refused_login(reason));
             }
-            // A service forgets sessions when it restarts or has too many.
-            if matches!(auth, Auth::Token(_)) {
-                self.sessions.forget();
+            // A service forgets sessions when it restarts or has too many. One
+            // that refuses a good session would be left with it.
+            if attempt == 0 {
+                self.delete_session().await;
             }
         }
         let reason = format!("{} was refused with a fresh session", order.path);
@@ -422,85 +421,27 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Some((path, token)) = self.sessions.take() else {
+            return;
+        };
+        if let Ok(url) = self.url(&path) {
+            let request = self
+                .reads
+                .delete(url)
+                .header("X-Auth-Token", sensitive(&token));
+            super::goodbye::send(self.address(), request);
+        }
+    }
+}
+
 impl Fetch for Client {
     fn get<'a>(&'a mut self, path: &'a str) -> Fetched<'a> {
         Box::pin(self.resource(path))
     }
 }
 
-const TOO_MANY_REDIRECTS: &str = "too many redirects";
-
 fn is_service_root(path: &str) -> bool {
     matches!(path.trim_end_matches('/'), "/redfish/v1" | "/redfish")
-}
-
-fn sensitive(token: &str) -> header::HeaderValue {
-    let mut value = header::HeaderValue::from_str(token.trim())
-        .unwrap_or_else(|_| header::HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
-}
-
-/// Follows a redirect to the same host, port and scheme only: another host
-/// would be sent the order, and perhaps the login.
-fn same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    const MOST: usize = 5;
-    let place = |url: &Url| {
-        (
-            url.scheme().to_owned(),
-            url.host_str().map(str::to_owned),
-            url.port_or_known_default(),
-        )
-    };
-    if attempt.previous().len() > MOST {
-        return attempt.error(TOO_MANY_REDIRECTS);
-    }
-    match attempt.previous().first() {
-        Some(first) if place(first) == place(attempt.url()) => attempt.follow(),
-        _ => attempt.stop(),
-    }
-}
-
-fn build(
-    tls: &rustls::ClientConfig,
-    rules: &RedfishRules,
-    keep_alive: bool,
-) -> Result<reqwest::Client, reqwest::Error> {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        header::ACCEPT,
-        header::HeaderValue::from_static("application/json"),
-    );
-    headers.insert("OData-Version", header::HeaderValue::from_static("4.0"));
-    // No Accept-Encoding: compression turns ETags weak.
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .http1_only()
-        // A proxy of the environment is for the outside, not for BMCs.
-        .no_proxy()
-        .default_headers(headers)
-        .user_agent(concat!(
-            "moonfarm-chassis-agent/",
-            env!("CARGO_PKG_VERSION")
-        ))
-        .redirect(redirect::Policy::custom(same_host))
-        .connect_timeout(rules.http.connect.duration())
-        .timeout(rules.http.request.duration())
-        .pool_max_idle_per_host(usize::from(keep_alive))
-        .pool_idle_timeout(Duration::from_secs(20))
-        .build()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

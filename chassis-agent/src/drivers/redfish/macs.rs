@@ -11,7 +11,7 @@ use boot_proto::ids::MacAddr;
 use boot_proto::redfish_rules::{MacRules, fits, matches_pattern};
 use serde_json::Value;
 
-use super::resources::{device_path_macs, texts};
+use super::resources::{device_path_macs, link, same_uri, texts};
 
 /// The NICs of one host, as they are found.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct NicList<'a> {
     nics: Vec<ObservedNic>,
     /// MACs of interfaces between host and BMC, wherever they show up again.
     foreign: BTreeSet<MacAddr>,
+    /// Network device functions whose interface has shown its MAC.
+    known_functions: BTreeSet<String>,
 }
 
 impl<'a> NicList<'a> {
@@ -32,6 +34,7 @@ impl<'a> NicList<'a> {
             macs: Vec::new(),
             nics: Vec::new(),
             foreign: BTreeSet::new(),
+            known_functions: BTreeSet::new(),
         }
     }
 
@@ -60,8 +63,19 @@ impl<'a> NicList<'a> {
                 for mac in permanent.into_iter().chain(current) {
                     self.add(&name, mac);
                 }
+                let function = interface
+                    .get("Links")
+                    .and_then(|l| link(l, "NetworkDeviceFunction"));
+                self.known_functions
+                    .extend(function.map(|uri| same_uri(&uri)));
             }
         }
+    }
+
+    /// Whether an interface has shown the MAC of this network device function.
+    #[must_use]
+    pub fn knows_function(&self, uri: &str) -> bool {
+        self.known_functions.contains(&same_uri(uri))
     }
 
     /// A member of the BaseNetworkAdapters of older iLO firmware.

@@ -8,8 +8,10 @@ pub mod adapters;
 pub mod answer;
 pub mod boot;
 pub mod client;
+mod driver;
 pub mod endpoint;
 pub mod fetch;
+pub mod goodbye;
 pub mod macs;
 pub mod power;
 pub mod recognise;
@@ -17,6 +19,7 @@ pub mod resources;
 mod session;
 mod tls;
 pub mod walk;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -46,6 +49,8 @@ pub struct Redfish {
     /// What was read to recognise the service, so that the first scan need not
     /// ask again.
     early: BTreeMap<String, Value>,
+    /// Whether it was recognised a moment ago.
+    is_fresh: bool,
 }
 
 impl Redfish {
@@ -62,6 +67,7 @@ impl Redfish {
             root: None,
             hosts: Vec::new(),
             early: BTreeMap::new(),
+            is_fresh: false,
         })
     }
 
@@ -86,6 +92,7 @@ impl Redfish {
                 );
                 self.rules = rules;
                 self.profile = profile;
+                self.is_fresh = true;
                 Ok(Some(self))
             }
             Ok(None) => {
@@ -159,9 +166,10 @@ impl Redfish {
         let limit = self.rules.limits.scan.duration();
         let address = self.client.address();
         // The root changes with firmware updates; it costs one request a scan.
-        if self.early.is_empty() {
+        if !std::mem::take(&mut self.is_fresh) {
             self.client.begin_visit();
             self.root = None;
+            self.early.clear();
         }
         bounded(&address, "reading its inventory", limit, async {
             let root = self.read_root().await?;

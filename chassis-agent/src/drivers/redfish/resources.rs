@@ -231,9 +231,8 @@ impl Root {
     }
 }
 
-/// Every path of this prefix-free form in a UEFI device path: the MACs in
-/// `MAC(aabbccddeeff,0x1)`. Those behind a USB controller belong to the
-/// BMC's virtual NIC.
+/// The MACs in a UEFI device path, which has them as `MAC(aabbccddeeff,0x1)`.
+/// Those behind a USB controller belong to the BMC's virtual NIC.
 #[must_use]
 pub fn device_path_macs(path: &str) -> Vec<String> {
     if path.contains("/USB(") {

@@ -57,13 +57,15 @@ impl Sessions {
         }
     }
 
-    pub(super) fn forget(&mut self) {
-        self.current = None;
-    }
-
     pub(super) fn back_off(&mut self, first: Duration) {
         self.pause = (self.pause * 2).clamp(first, first * 16);
         self.not_before = Some(Monotonic(clock::now().0 + self.pause));
+    }
+
+    /// The session's URI and token; it is not used any more.
+    pub(super) fn take(&mut self) -> Option<(String, String)> {
+        let session = self.current.take()?;
+        Some((session.path?, session.token))
     }
 
     fn waits(&self) -> Option<Duration> {
@@ -152,6 +154,11 @@ impl Client {
 
     /// Deletes the session. A service that is away forgets it by itself.
     pub async fn close(&mut self) {
+        self.begin_visit();
+        self.delete_session().await;
+    }
+
+    pub(super) async fn delete_session(&mut self) {
         let Some(session) = self.sessions.current.take() else {
             return;
         };
@@ -162,7 +169,6 @@ impl Client {
             );
             return;
         };
-        self.begin_visit();
         let order = Order {
             method: Method::DELETE,
             path: &path,

@@ -59,8 +59,8 @@ pub struct Walk<'a> {
     pub(super) rules: &'a RedfishRules,
     root: Root,
     expands: bool,
-    /// All chassis, read once and only where systems do not name theirs.
-    chassis: Option<Vec<(String, Value)>>,
+    /// All chassis, listed once and only where systems do not name theirs.
+    chassis: Option<Vec<Member>>,
 }
 
 /// The paths of the service root, in the order in which they are tried: some
@@ -200,8 +200,15 @@ impl<'a> Walk<'a> {
                 nics.base_adapter(&adapter.1);
             }
         }
-        for chassis in self.chassis_of(system, all).await? {
-            adapters::read(self, &chassis, nics).await?;
+        let chassis = self.chassis_of(system, all).await?;
+        for chassis in &chassis {
+            adapters::read(self, chassis, nics).await?;
+        }
+        if !chassis
+            .iter()
+            .any(|chassis| link(chassis, "NetworkAdapters").is_some())
+        {
+            adapters::read_named(self, &system.body, nics).await?;
         }
         if boot_targets(&system.body).is_empty() {
             let options = system
@@ -242,21 +249,7 @@ impl<'a> Walk<'a> {
             found.extend(self.optional(uri).await?);
         }
         if named.is_empty() {
-            let chassis = self.all_chassis().await?;
-            let own = same_uri(&system.uri);
-            let holds = |body: &Value| {
-                let systems = body.get("Links").map(|l| links(l, "ComputerSystems"));
-                systems
-                    .unwrap_or_default()
-                    .iter()
-                    .any(|uri| same_uri(uri) == own)
-            };
-            let is_namesake =
-                |uri: &str| last_part(uri).eq_ignore_ascii_case(last_part(&system.uri));
-            let picked = chassis
-                .iter()
-                .filter(|(uri, body)| holds(body) || is_namesake(uri));
-            found.extend(picked.take(MOST).map(|(_, body)| body.clone()));
+            found.extend(self.unnamed_chassis(system).await?);
         }
         // In a chassis of several hosts nobody can tell whose adapters they are.
         let hosts: BTreeSet<String> = all.iter().map(|system| same_uri(&system.uri)).collect();
@@ -271,16 +264,43 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    async fn all_chassis(&mut self) -> Result<&[(String, Value)], DriverError> {
+    /// The chassis of a system that names none: those that name the system,
+    /// or the one with its name, as Cray's controllers have it.
+    async fn unnamed_chassis(&mut self, system: &System) -> Result<Vec<Value>, DriverError> {
+        const MOST: usize = 8;
+        let Some(path) = self.root.chassis.clone() else {
+            return Ok(Vec::new());
+        };
         if self.chassis.is_none() {
-            let path = self.root.chassis.clone();
-            let chassis = match path {
-                Some(path) => self.collection(&path).await?,
-                None => Vec::new(),
-            };
-            self.chassis = Some(chassis);
+            self.chassis = Some(match self.pages(&path).await {
+                Ok(members) => members,
+                Err(FetchError::Fatal(error)) => return Err(error),
+                Err(FetchError::Absent(_)) => Vec::new(),
+            });
         }
-        Ok(self.chassis.as_deref().unwrap_or_default())
+        let chassis = self.chassis.clone().unwrap_or_default();
+        let own = last_part(&system.uri);
+        let namesake = chassis
+            .iter()
+            .find(|m| last_part(&m.uri).eq_ignore_ascii_case(own));
+        if let Some(member) = namesake {
+            return Ok(self.optional(&member.uri).await?.into_iter().collect());
+        }
+        let mut found = Vec::new();
+        for Member { uri, body } in chassis.into_iter().take(MOST) {
+            let body = match body {
+                Some(body) => Some(body),
+                None => self.optional(&uri).await?,
+            };
+            found.extend(body.filter(|body| {
+                let systems = body.get("Links").map(|l| links(l, "ComputerSystems"));
+                let systems = systems.unwrap_or_default();
+                systems
+                    .iter()
+                    .any(|uri| same_uri(uri) == same_uri(&system.uri))
+            }));
+        }
+        Ok(found)
     }
 
     /// A resource that is worth having, not worth failing for.
@@ -310,7 +330,7 @@ impl<'a> Walk<'a> {
                 return Ok(Vec::new());
             }
         };
-        members.sort_by_key(|member| natural_order(&member.uri));
+        sort(&mut members);
         let mut read = Vec::new();
         for Member { uri, body } in members {
             let body = match body {
@@ -331,6 +351,7 @@ impl<'a> Walk<'a> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
         loop {
+            let before = all.len();
             for member in members(&page) {
                 if all.len() < most && seen.insert(same_uri(&member.uri)) {
                     all.push(member);
@@ -340,7 +361,10 @@ impl<'a> Walk<'a> {
                 break;
             };
             let is_new = seen_pages.insert(same_uri(&next));
-            if !is_new || seen_pages.len() > MOST_PAGES || all.len() >= most {
+            // A page that brings nothing new is the sign of a circle whose URIs
+            // differ each time.
+            let goes_on = is_new && all.len() > before;
+            if !goes_on || seen_pages.len() > MOST_PAGES || all.len() >= most {
                 tracing::warn!(path, next, "the pages of this collection do not end");
                 break;
             }
@@ -398,7 +422,19 @@ fn drop_shared_macs(machine: &mut ObservedMachine, others: &[ObservedMachine]) {
     }
 }
 
-/// Digits count as numbers: 2 before 10.
+/// An order that does not change between two scans, although some services list
+/// members in another order each time. Ids of one length count in hex, as those
+/// of boot options do; elsewhere 2 comes before 10.
+fn sort(members: &mut [Member]) {
+    let lengths: BTreeSet<usize> = members.iter().map(|m| last_part(&m.uri).len()).collect();
+    if lengths.len() <= 1 {
+        members.sort_by_key(|member| same_uri(&member.uri));
+    } else {
+        members.sort_by_key(|member| natural_order(&member.uri));
+    }
+}
+
+/// Words and the numbers behind them.
 fn natural_order(uri: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut word = String::new();
@@ -426,24 +462,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_is_natural() {
-        let mut uris = [
-            "/a/10",
-            "/a/2",
-            "/a/NIC.Slot.5-1",
-            "/a/1",
-            "/a/NIC.Slot.10-1",
-        ];
-        uris.sort_by_key(|uri| natural_order(uri));
-        assert_eq!(
-            uris,
-            [
-                "/a/1",
-                "/a/2",
-                "/a/10",
-                "/a/NIC.Slot.5-1",
-                "/a/NIC.Slot.10-1"
-            ]
-        );
+    fn members_have_one_order() {
+        for (uris, sorted) in [
+            (vec!["/a/10", "/a/2", "/a/1"], vec!["/a/1", "/a/2", "/a/10"]),
+            (
+                vec!["/a/Boot000A", "/a/Boot0009"],
+                vec!["/a/Boot0009", "/a/Boot000A"],
+            ),
+            (
+                vec!["/a/NIC.Slot.10-1", "/a/NIC.Slot.5-1", "/a/NIC.Embedded.1"],
+                vec!["/a/NIC.Embedded.1", "/a/NIC.Slot.5-1", "/a/NIC.Slot.10-1"],
+            ),
+        ] {
+            let member = |uri: &&str| Member {
+                uri: (*uri).to_owned(),
+                body: None,
+            };
+            let mut members: Vec<Member> = uris.iter().map(member).collect();
+            sort(&mut members);
+            let found: Vec<&str> = members.iter().map(|member| member.uri.as_str()).collect();
+            assert_eq!(found, sorted);
+        }
     }
 }

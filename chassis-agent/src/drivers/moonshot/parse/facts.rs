@@ -1,12 +1,13 @@
-//! `show node info`: what a cartridge is.
+//! `show node info` and `show blades`: what a cartridge is.
 
 use std::collections::BTreeMap;
 
 use boot_proto::hardware_profile::CliRules;
-use boot_proto::ids::SlotId;
+use boot_proto::ids::{MacAddr, SlotId};
 
+use super::macs::MOST_NICS;
 use super::power::Place;
-use super::{Answer, is_absent};
+use super::{Answer, ListedNic, is_absent};
 
 /// What the device tells of a node or of its cartridge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Facts {
     pub serial: Option<String>,
     /// SMBIOS UUID; likewise.
     pub uuid: Option<String>,
+    /// NICs, where the facts name them; likewise.
+    pub nics: Vec<ListedNic>,
 }
 
 impl Facts {
@@ -84,6 +87,12 @@ fn note(facts: &mut Facts, name: &str, value: &str, rules: &CliRules) {
     if is_absent(rules, value) {
         return;
     }
+    if let Some(nic) = nic(name, value) {
+        if facts.nics.len() < MOST_NICS && facts.nics.iter().all(|n| n.number != nic.number) {
+            facts.nics.push(nic);
+        }
+        return;
+    }
     let is_one_of = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
     let field = if is_one_of(&rules.facts.manufacturer) {
         &mut facts.manufacturer
@@ -99,6 +108,27 @@ fn note(facts: &mut Facts, name: &str, value: &str, rules: &CliRules) {
     field.get_or_insert_with(|| value.chars().take(LONGEST_VALUE).collect());
 }
 
+/// Reads `NIC 1 MAC (Switch A): 9c:b6:54:01:01:01`. Other MACs, such as that of
+/// the blade's own iLO, are none of the machine's.
+fn nic(name: &str, value: &str) -> Option<ListedNic> {
+    let lower = name.to_ascii_lowercase();
+    let (number, rest) = lower.strip_prefix("nic ")?.split_once(' ')?;
+    let number: usize = number
+        .parse()
+        .ok()
+        .filter(|number| (1..=MOST_NICS).contains(number))?;
+    let is_mac = rest.starts_with("mac");
+    let mac: MacAddr = value.parse().ok()?;
+    let switch = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(')'));
+    (is_mac && mac.is_usable()).then(|| ListedNic {
+        number,
+        mac,
+        switch: switch.map(|(switch, _)| switch.trim().to_owned()),
+    })
+}
+
 /// What the node says goes before what its cartridge says. A cartridge's serial
 /// number and UUID name a machine only where it is the cartridge's only one.
 fn merge(node: Facts, cartridge: Facts, is_alone: bool) -> Facts {
@@ -107,5 +137,10 @@ fn merge(node: Facts, cartridge: Facts, is_alone: bool) -> Facts {
         model: node.model.or(cartridge.model),
         serial: node.serial.or(cartridge.serial.filter(|_| is_alone)),
         uuid: node.uuid.or(cartridge.uuid.filter(|_| is_alone)),
+        nics: if node.nics.is_empty() && is_alone {
+            cartridge.nics
+        } else {
+            node.nics
+        },
     }
 }

@@ -20,7 +20,7 @@ pub struct ListedNic {
 }
 
 /// More NICs than any cartridge has; a row with more is garbage.
-const MOST_NICS: usize = 16;
+pub(super) const MOST_NICS: usize = 16;
 
 /// Reads the table; `None` when it has neither rows nor a table's heading. A
 /// node whose NICs are all absent is there with no NICs.
@@ -150,9 +150,13 @@ impl Table {
 
 /// The switch module of each NIC, from a heading such as `NIC 1 (Switch A)`.
 fn switches(heading: &str) -> Vec<String> {
-    heading
-        .split("NIC ")
-        .skip(1)
+    let upper = heading.to_ascii_uppercase();
+    let starts: Vec<usize> = upper.match_indices("NIC ").map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([heading.len()]);
+    starts
+        .iter()
+        .zip(ends)
+        .filter_map(|(start, end)| heading.get(*start..end))
         .take(MOST_NICS)
         .map(|column| {
             let inside = column

@@ -17,13 +17,13 @@ pub use facts::{Facts, parse_facts};
 pub use list::{ListedNode, parse_list};
 pub use macs::{ListedNic, parse_macs};
 pub use power::parse_power;
-pub use text::{Answer, clean, ends_with_prompt};
+pub use text::{Answer, Ending, clean, clean_with, ending, prompt_of};
 
 use boot_proto::hardware_profile::CliRules;
 use boot_proto::resources::ObservedPower;
 
 /// The state a word means, or `None` for a word the profile does not know.
-fn power_word(rules: &CliRules, word: &str) -> Option<ObservedPower> {
+pub(super) fn power_word(rules: &CliRules, word: &str) -> Option<ObservedPower> {
     let known = rules
         .power_states
         .iter()

@@ -23,7 +23,7 @@ pub fn parse_power(
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
-        if !name.trim().eq_ignore_ascii_case("power state") {
+        if !name.replace(' ', "").eq_ignore_ascii_case("powerstate") {
             continue;
         }
         let state = power_word(rules, value.trim()).unwrap_or(ObservedPower::Unknown);
@@ -37,7 +37,7 @@ pub fn parse_power(
 /// Where in an indented answer a line stands.
 ///
 /// Headings seen: `Cartridge #1` with `Node #1` below it, `c1: #Cartridge 1`,
-/// and a node id with a colon and a name.
+/// `b1:` for the blade in slot 1, and a node id with a colon and a name.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     cartridge: Option<u8>,
@@ -55,7 +55,7 @@ impl Place {
             };
             return true;
         }
-        if let Some(number) = number_after(line, "cartridge") {
+        if let Some(number) = number_after(line, "cartridge").or_else(|| blade(line)) {
             *self = Self {
                 cartridge: Some(number),
                 node: None,
@@ -89,6 +89,13 @@ impl Place {
 /// The node id in `c1n1: name` or in a line that is nothing but a node id.
 fn leading_slot(line: &str) -> Option<SlotId> {
     line.split(':').next()?.trim().parse().ok()
+}
+
+/// The number in `b7:`.
+fn blade(line: &str) -> Option<u8> {
+    let line = line.to_ascii_lowercase();
+    let number = line.strip_prefix('b')?.strip_suffix(':')?;
+    number.parse().ok().filter(|number| *number > 0)
 }
 
 /// The number in `Cartridge #7`, `#Cartridge 7`, `c7: #Cartridge 7`.

@@ -10,18 +10,24 @@ use super::*;
 use crate::profiles::Profiles;
 
 fn rules() -> CliRules {
+    rules_of("hpe-moonshot-1500")
+}
+
+fn rules_of(profile: &str) -> CliRules {
     let profiles = Profiles::built_in().unwrap();
-    profiles
-        .named("hpe-moonshot-1500")
-        .unwrap()
-        .cli
-        .clone()
-        .unwrap()
+    profiles.named(profile).unwrap().cli.clone().unwrap()
 }
 
 /// What a transcript must be read as, by slot.
 fn check(command: &str, raw: &[u8], expected: &str) {
-    let rules = rules();
+    let is_manager_2 = ["show blades", "show node mgmtaddr4"]
+        .iter()
+        .any(|beginning| command.starts_with(beginning));
+    let rules = rules_of(if is_manager_2 {
+        "hpe-moonshot-cm2"
+    } else {
+        "hpe-moonshot-1500"
+    });
     let answer = clean(raw, command, &rules);
     let asked: Option<SlotId> = command
         .rsplit(' ')
@@ -30,7 +36,7 @@ fn check(command: &str, raw: &[u8], expected: &str) {
     let read = |expected: &str| -> BTreeMap<SlotId, ObservedPower> {
         serde_yaml_ng::from_str(expected).unwrap()
     };
-    if command == "show node list" {
+    if command == "show node list" || command.starts_with("show node mgmtaddr4") {
         let nodes = parse_list(&answer, &rules).unwrap_or_else(|| panic!("no list: {answer:?}"));
         let nodes: BTreeMap<_, _> = nodes.iter().map(|node| (node.slot, node.power)).collect();
         assert_eq!(nodes, read(expected), "{command}");
@@ -48,7 +54,7 @@ fn check(command: &str, raw: &[u8], expected: &str) {
             read(expected),
             "{command}"
         );
-    } else if command.starts_with("show node info") {
+    } else if command.starts_with("show node info") || command.starts_with("show blades") {
         let expected: BTreeMap<SlotId, BTreeMap<String, String>> =
             serde_yaml_ng::from_str(expected).unwrap();
         let slots: Vec<SlotId> = expected.keys().copied().collect();
@@ -78,12 +84,15 @@ fn show_facts(facts: Facts) -> BTreeMap<String, String> {
         model,
         serial,
         uuid,
+        nics,
     } = facts;
+    let nics = nics.iter().map(show_nic).collect::<Vec<_>>().join(", ");
     [
         ("manufacturer", manufacturer),
         ("model", model),
         ("serial", serial),
         ("uuid", uuid),
+        ("nics", Some(nics).filter(|nics| !nics.is_empty())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -148,6 +157,23 @@ fn echo_prompt_and_escapes_are_no_answer() {
         ("ok", vec!["ok"]),
         ("", vec![]),
         ("\r\n\r\n", vec![]),
+        // Greetings, other letter cases, two echoes, and what terminals get.
+        (
+            "Access denied to others\r\nhpiLO-> Show Firmware\r\r\nshow firmware\r\n\r\n\r\nok\r\n",
+            vec!["", "", "ok"],
+        ),
+        (
+            "\u{1b}]0;hpiLO\u{7}\u{1b}(B\u{1b}[?25l\u{9b}1mok\u{1b}=\r\r\n",
+            vec!["ok"],
+        ),
+        // A prompt behind the last row.
+        ("one\r\ntwo OK hpiLO-> ", vec!["one", "two OK"]),
+        ("1 9c:b6:54:01:01:02hpiLO->", vec!["1 9c:b6:54:01:01:02"]),
+        // A pager, wiped out in three ways.
+        (
+            "1 a\r\n--More--\r        \r2 b\r\n-- more --\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}3 c\r\n\u{1b}[7mPress any key\u{1b}[m\r\u{1b}[K4 d\r\n",
+            vec!["1 a", "2 b", "3 c", "4 d"],
+        ),
         // A row that holds the command's words is an answer.
         ("a show firmware b\n", vec!["a show firmware b"]),
     ] {
@@ -160,21 +186,42 @@ fn echo_prompt_and_escapes_are_no_answer() {
 }
 
 #[test]
-fn prompts_end_what_came() {
+fn what_came_ends_with_a_prompt_a_pager_or_neither() {
     let rules = rules();
-    for (raw, ends) in [
-        ("text\r\nhpiLO-> ", true),
-        ("hpiLO->", true),
-        ("\r\nmoonshot1-> ", true),
-        ("\r\n</>hpiLO-> ", true),
-        ("\r\nMP> ", true),
-        ("hpiLO-> show node list", false),
-        ("hpiLO-> \r\n", false),
-        ("", false),
-        ("a b->", false),
+    let known = Some("Moonshot CM ->");
+    for (raw, prompt, expected) in [
+        ("text\r\nhpiLO-> ", None, Ending::Prompt),
+        ("HPILO->", None, Ending::Prompt),
+        ("\r\nmoonshot1-> ", None, Ending::Prompt),
+        ("\r\n</>hpiLO-> ", None, Ending::Prompt),
+        ("\r\nmp> ", None, Ending::Prompt),
+        ("hpiLO-> show node list", None, Ending::Open),
+        ("hpiLO-> \r\n", None, Ending::Open),
+        ("", None, Ending::Open),
+        ("a b->", None, Ending::MaybePrompt),
+        ("Moonshot CM -> ", None, Ending::MaybePrompt),
+        ("45 c45n1 OKMoonshot CM -> ", known, Ending::Prompt),
+        ("row\r\n--MORE-- ", None, Ending::Pager),
+        (
+            "row\r\n\u{1b}[7mPress any key to continue\u{1b}[m",
+            None,
+            Ending::Pager,
+        ),
+        ("--More--\r\nrow", None, Ending::Open),
     ] {
-        assert_eq!(ends_with_prompt(raw.as_bytes(), &rules), ends, "{raw:?}");
+        assert_eq!(ending(raw.as_bytes(), prompt, &rules), expected, "{raw:?}");
     }
+    let learned = prompt_of(b"Welcome\r\nMoonshot CM -> ", &rules);
+    assert_eq!(learned.as_deref(), known);
+    let answer = clean_with(b"x\r\n1 2Moonshot CM -> ", "x", known, &rules);
+    assert_eq!(answer.lines, ["1 2"]);
+    let answer = clean_with(
+        b"Moonshot CM -> x\r\n1\r\nMoonshot CM -> ",
+        "x",
+        known,
+        &rules,
+    );
+    assert_eq!(answer.lines, ["1"]);
 }
 
 #[test]
@@ -248,7 +295,7 @@ fn parse_all(raw: &[u8]) {
     let rules = rules();
     let slot = SlotId::new(1, 1).unwrap();
     let answer = clean(raw, "show node list", &rules);
-    let _ = ends_with_prompt(raw, &rules);
+    let _ = ending(raw, prompt_of(raw, &rules).as_deref(), &rules);
     let _ = parse_list(&answer, &rules);
     let _ = parse_macs(&answer, &rules);
     let _ = parse_power(&answer, Some(slot), &rules);

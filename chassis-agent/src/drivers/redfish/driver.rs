@@ -1,0 +1,54 @@
+//! A Redfish service as a chassis driver.
+
+use boot_proto::api::ObservedMachine;
+
+use super::Redfish;
+use crate::drivers::{
+    BootTarget, ChassisDriver, DriverFuture, Patience, PowerOrderKind, RestartKind, Restarts,
+    Scope, Slot,
+};
+
+impl ChassisDriver for Redfish {
+    fn profile(&self) -> &str {
+        self.profile_name()
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience_for_orders()
+    }
+
+    fn observe(&mut self, scope: Scope) -> DriverFuture<'_, Vec<ObservedMachine>> {
+        Box::pin(async move {
+            match scope {
+                Scope::Full => self.inventory().await,
+                Scope::Power => self.power_states().await,
+                Scope::One(slot) => self.power_state(slot.as_str()).await,
+            }
+        })
+    }
+
+    fn power<'a>(&'a mut self, slot: &'a Slot, order: PowerOrderKind) -> DriverFuture<'a, ()> {
+        Box::pin(self.order_power(slot.as_str(), order))
+    }
+
+    fn boot_once<'a>(&'a mut self, slot: &'a Slot, target: BootTarget) -> DriverFuture<'a, ()> {
+        Box::pin(self.order_boot(slot.as_str(), target))
+    }
+
+    fn close(&mut self) -> DriverFuture<'_, ()> {
+        Box::pin(async move {
+            self.say_goodbye().await;
+            Ok(())
+        })
+    }
+
+    fn restarts(&mut self) -> Option<&mut dyn Restarts> {
+        Some(self)
+    }
+}
+
+impl Restarts for Redfish {
+    fn restart<'a>(&'a mut self, slot: &'a Slot, kind: RestartKind) -> DriverFuture<'a, bool> {
+        Box::pin(self.order_restart(slot.as_str(), kind))
+    }
+}
