@@ -73,6 +73,38 @@ fn physical_macs(sys: &Path) -> Vec<MacAddr> {
     macs
 }
 
+/// Network cards that no driver has taken, as `vendor:device at address`: what a
+/// person needs to know to find the missing driver.
+#[must_use]
+pub fn cards_without_driver(sys: &Path) -> Vec<String> {
+    /// First octet of a PCI class: network controller.
+    const NETWORK: &str = "0x02";
+    let Ok(entries) = fs::read_dir(sys.join("bus/pci/devices")) else {
+        return Vec::new();
+    };
+    let mut cards: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let folder = entry.path();
+            let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+            if !text("class")?.starts_with(NETWORK) || folder.join("driver").exists() {
+                return None;
+            }
+            let (vendor, device) = (text("vendor")?, text("device")?);
+            let number = |text: &str| text.trim().trim_start_matches("0x").to_owned();
+            let at = entry.file_name();
+            Some(format!(
+                "{}:{} at {}",
+                number(&vendor),
+                number(&device),
+                at.to_string_lossy()
+            ))
+        })
+        .collect();
+    cards.sort();
+    cards
+}
+
 /// Counts `0-3,8` as 5.
 fn online_cpus(sys: &Path) -> u32 {
     let text = fs::read_to_string(sys.join("devices/system/cpu/online")).unwrap_or_default();
@@ -141,6 +173,33 @@ mod tests {
             (None, Some("HPE"))
         );
         assert_eq!((facts.cpus, facts.memory_bytes), (5, 2_014_112 * 1024));
+    }
+
+    #[test]
+    fn a_card_without_driver_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        for (at, class, has_driver) in [
+            ("0000:00:03.0", "0x020000", false),
+            ("0000:00:04.0", "0x020000", true),
+            ("x", "0x01", false),
+        ] {
+            let folder = base.path().join("bus/pci/devices").join(at);
+            fs::create_dir_all(&folder).unwrap();
+            for (name, text) in [
+                ("class", class),
+                ("vendor", "0x8086\n"),
+                ("device", "0x1209\n"),
+            ] {
+                fs::write(folder.join(name), text).unwrap();
+            }
+            if has_driver {
+                fs::create_dir(folder.join("driver")).unwrap();
+            }
+        }
+        assert_eq!(
+            cards_without_driver(base.path()),
+            ["8086:1209 at 0000:00:03.0"]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! to it that no failure and no panic ends PID 1.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::boot::{Boot, Failure, World};
@@ -48,7 +49,8 @@ fn boot(log: &Log) {
     let mut links = match Netlink::open() {
         Ok(links) => links,
         Err(error) => {
-            log.loud("the boot did not begin", &[chain(&error)]);
+            log.open_consoles(Path::new("/dev"), Path::new("/nowhere"));
+            log.loud("the boot did not begin", &[("Why:", chain(&error))]);
             return;
         }
     };

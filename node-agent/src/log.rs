@@ -59,11 +59,15 @@ impl Log {
             consoles.extend(open(&dev.join("console")));
         }
         let mut inner = self.inner();
+        // What was said before there was a console.
+        let unseen: Vec<String> = if inner.consoles.is_empty() {
+            inner.lines.iter().cloned().collect()
+        } else {
+            Vec::new()
+        };
         inner.consoles = consoles;
         inner.kernel_log = open(&dev.join("kmsg"));
-        // What was said before there was a console.
-        let earlier: Vec<String> = inner.lines.iter().cloned().collect();
-        for line in earlier {
+        for line in unseen {
             inner.write(&line);
         }
     }
@@ -78,15 +82,20 @@ impl Log {
         self.line(&format!("WARNING: {text}"));
     }
 
-    /// What a person must see: large, set apart, on every console.
-    pub fn loud(&self, title: &str, lines: &[String]) {
+    /// What a person must see: large, set apart, on every console. Each row has a
+    /// word in front.
+    pub fn loud(&self, title: &str, rows: &[(&str, String)]) {
         let bar = "=".repeat(78);
         self.raw("");
         self.raw(&bar);
         self.raw(&format!("==  {}", title.to_uppercase()));
         self.raw("==");
-        for line in lines.iter().flat_map(|line| wrap(line, 72)) {
-            self.raw(&format!("==  {line}"));
+        for (word, text) in rows {
+            let mut word = *word;
+            for line in wrap(text, 60) {
+                self.raw(&format!("==  {word:<11} {line}"));
+                word = "";
+            }
         }
         self.raw(&bar);
         self.raw("");
@@ -227,11 +236,11 @@ mod tests {
         let log = Log::new();
         log.info("early");
         log.open_consoles(dev.path(), &active);
-        log.loud("stopped", &["a reason".to_owned()]);
+        log.loud("stopped", &[("Why:", "a reason".to_owned())]);
         for name in ["tty0", "ttyS0"] {
             let text = fs::read_to_string(dev.path().join(name)).unwrap();
             assert!(
-                text.contains("early") && text.contains("==  STOPPED"),
+                text.contains("early") && text.contains("==  Why:        a reason"),
                 "{name}: {text}"
             );
         }

@@ -55,6 +55,9 @@ struct InitramfsArgs {
     /// The program that becomes /init
     #[arg(long, value_name = "FILE", default_value = "/proc/self/exe")]
     agent: PathBuf,
+    /// A static shell to pack, for moonfarm.debug on the kernel command line
+    #[arg(long, value_name = "FILE")]
+    shell: Option<PathBuf>,
     /// Pack the program although it needs shared libraries
     #[arg(long)]
     allow_dynamic: bool,
@@ -100,6 +103,7 @@ fn build_initramfs(arguments: InitramfsArgs) -> Result<()> {
         allow_dynamic: arguments.allow_dynamic,
         drivers: arguments.drivers,
         modules: arguments.modules,
+        shell: arguments.shell,
         compress: arguments.compress,
     };
     let built = initramfs::build(&options)?;

@@ -24,6 +24,10 @@ pub fn give_up(boot: &mut Boot<'_>, failure: &Failure) {
     boot.report_failure(&failure.reason, REPORT_PATIENCE);
     let wants_shell = boot.arguments().debug;
     let (kernel, clock, log) = boot.kernel();
+    if failure.phase == Phase::Mounts {
+        // There may be no devtmpfs; the initramfs has a console of its own.
+        log.open_consoles(Path::new("/dev"), Path::new("/nowhere"));
+    }
     let pause = pause(clock.now().0);
     log.loud(
         &format!("the boot stopped in phase {:?}", failure.phase.name()),
@@ -50,24 +54,26 @@ fn pause(uptime: Duration) -> Duration {
     (uptime / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-fn explain(failure: &Failure, pause: Duration, has_shell: bool) -> Vec<String> {
-    let tried = if failure.attempts == 1 {
-        "once".to_owned()
-    } else {
-        format!("{} times", failure.attempts)
+fn explain(failure: &Failure, pause: Duration, has_shell: bool) -> Vec<(&'static str, String)> {
+    let tried = match failure.attempts {
+        1 => "once".to_owned(),
+        attempts => format!("{attempts} times"),
     };
     let then = if has_shell {
-        "When the shell below ends, this"
+        "when the shell below ends, this"
     } else {
-        "This"
+        "this"
     };
     vec![
-        format!("Why:        {}", failure.reason),
-        format!("Tried:      {tried}"),
-        format!("Look at:    {}", advice(failure.phase)),
-        format!(
-            "What next:  {then} machine restarts in {} s and boots anew.",
-            pause.as_secs()
+        ("Why:", failure.reason.clone()),
+        ("Tried:", tried),
+        ("Look at:", advice(failure.phase).to_owned()),
+        (
+            "What next:",
+            format!(
+                "{then} machine restarts in {} s and boots anew",
+                pause.as_secs()
+            ),
         ),
     ]
 }
@@ -137,8 +143,12 @@ mod tests {
             reason: "image digest is sha256:a but should be sha256:b".to_owned(),
             attempts: 2,
         };
-        let text = explain(&failure, SHORTEST_PAUSE, false).join("\n");
-        for part in ["Why:        image digest is", "2 times", "restarts in 10 s"] {
+        let rows = explain(&failure, SHORTEST_PAUSE, false);
+        let text: String = rows
+            .iter()
+            .map(|(word, text)| format!("{word} {text}\n"))
+            .collect();
+        for part in ["Why: image digest is", "Tried: 2 times", "restarts in 10 s"] {
             assert!(text.contains(part), "{text}");
         }
     }

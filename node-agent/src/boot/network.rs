@@ -14,7 +14,7 @@ use crate::net::{Address, Link};
 /// with spanning tree or 10GBASE-T need several seconds.
 const LINK_PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Once one link of several has carrier, the others get so much longer.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one link is asked on before the next one's turn.
@@ -55,7 +55,11 @@ impl Boot<'_> {
                 }
             }
             if now.since(begin) >= LINK_PATIENCE {
-                return Err(StepError::new(no_link(&all, boot)));
+                return Err(StepError::new(no_link(
+                    &all,
+                    boot,
+                    &facts::cards_without_driver(&self.world.paths.at("sys")),
+                )));
             }
             clock.sleep(LOOK_AGAIN);
         }
@@ -184,21 +188,28 @@ fn wanted_links(all: &[Link], boot: Option<MacAddr>, patience_is_over: bool) -> 
     }
 }
 
-fn no_link(all: &[Link], boot: Option<MacAddr>) -> String {
-    if all.is_empty() {
-        return "no network card was found: its driver is missing in the initramfs, or the card \
-                is off"
+fn no_link(all: &[Link], boot: Option<MacAddr>, driverless: &[String]) -> String {
+    let cards = driverless.join(", ");
+    if all.is_empty() && driverless.is_empty() {
+        return "no network card was found: it is off, or on a bus whose driver is missing"
             .to_owned();
+    }
+    if all.is_empty() {
+        return format!("no driver in the initramfs is for this network card: PCI {cards}");
     }
     let names: Vec<String> = all
         .iter()
         .map(|l| format!("{} ({})", l.name, l.mac))
         .collect();
-    let named = boot.map_or_else(String::new, |mac| {
-        format!("; the machine booted from {mac}")
-    });
-    format!(
-        "no carrier on {}{named}: check cable and switch port",
+    let mut text = format!(
+        "no carrier on {}: check cable and switch port",
         names.join(", ")
-    )
+    );
+    if let Some(mac) = boot {
+        text.push_str(&format!("; the machine booted from {mac}"));
+    }
+    if !driverless.is_empty() {
+        text.push_str(&format!("; without driver: PCI {cards}"));
+    }
+    text
 }

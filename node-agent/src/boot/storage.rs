@@ -97,7 +97,10 @@ impl Boot<'_> {
             ..Mount::new("overlay", "moonfarm", root).with_options(options)
         })?;
         check_init(root)?;
-        Ok(format!("{} over {}", overlay.kind, device.display()))
+        Ok(format!(
+            "overlay in RAM over the image on {}",
+            device.display()
+        ))
     }
 }
 

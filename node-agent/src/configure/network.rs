@@ -29,7 +29,22 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
     } else {
         changes.add(Change::file(NETWORKD, networkd(network, machine.mac)));
     }
+    add_wait_online(root, changes);
     add_resolver(network, root, changes);
+}
+
+/// The initramfs loaded the NIC's driver, so it is still `eth0` when netplan's
+/// generator runs, and udev renames it a moment later: the generator would have
+/// network-online.target wait for a name that is gone. Any link with an IPv4
+/// address will do. An image's own drop-in of a later name wins.
+fn add_wait_online(root: &dyn RootView, changes: &mut Changes) {
+    const PROGRAM: &str = "/usr/lib/systemd/systemd-networkd-wait-online";
+    if root.exists(PROGRAM) {
+        changes.add(Change::file(
+            "/etc/systemd/system/systemd-networkd-wait-online.service.d/50-moonfarm.conf",
+            format!("[Service]\nExecStart=\nExecStart={PROGRAM} --any --ipv4 --timeout=60\n"),
+        ));
+    }
 }
 
 /// Static when boot-server says so and there is an address to set; a dynamic

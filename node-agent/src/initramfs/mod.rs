@@ -35,6 +35,8 @@ pub struct Options {
     pub drivers: DriverSet,
     /// Further modules, which must exist.
     pub modules: Vec<String>,
+    /// A static shell for `moonfarm.debug`, such as busybox.
+    pub shell: Option<PathBuf>,
     /// How to compress the archive.
     pub compress: Compression,
 }
@@ -70,11 +72,11 @@ pub enum InitramfsError {
         /// Their names.
         names: Vec<String>,
     },
-    /// The agent cannot be `/init`.
-    #[error("{} cannot be /init: {reason}", agent.display())]
-    Agent {
+    /// The agent or the shell cannot run there.
+    #[error("{} cannot run in the initramfs: {reason}", program.display())]
+    Program {
         /// The program.
-        agent: PathBuf,
+        program: PathBuf,
         /// Why not, and what to do.
         reason: &'static str,
     },
@@ -179,7 +181,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// # Errors
 /// When the kernel, a module or the agent is missing or cannot be read.
 pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
-    let agent = read_agent(&options.agent, options.allow_dynamic)?;
+    let agent = read_program(&options.agent, options.allow_dynamic)?;
     let kernel = KernelModules::open(&options.root, &options.kernel_release)?;
     let closure = choose_modules(&kernel, options)?;
     let release = &options.kernel_release;
@@ -200,6 +202,9 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
     archive.character_device("dev/console", 0o600, 5, 1);
     archive.character_device("dev/null", 0o666, 1, 3);
     archive.file("init", 0o755, agent);
+    if let Some(shell) = &options.shell {
+        archive.file("bin/sh", 0o755, read_program(shell, options.allow_dynamic)?);
+    }
     let folder = format!("lib/modules/{release}");
     archive.file(
         &format!("{folder}/{FILE_NAME}"),
@@ -220,21 +225,22 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
     Ok(Initramfs { bytes, summary })
 }
 
-fn read_agent(path: &Path, allow_dynamic: bool) -> Result<Vec<u8>, InitramfsError> {
+fn read_program(path: &Path, allow_dynamic: bool) -> Result<Vec<u8>, InitramfsError> {
     let content = fs::read(path).map_err(|source| InitramfsError::Read {
         path: path.to_owned(),
         source,
     })?;
     let reason = match elf::needs_loader(&content) {
         Some(true) if !allow_dynamic => {
-            "it needs shared libraries, which an initramfs does not have; build it static \
-             (RUSTFLAGS='-C target-feature=+crt-static' and --target), or give --allow-dynamic"
+            "it needs shared libraries, which an initramfs does not have; take a static one \
+             (for node-agent: RUSTFLAGS='-C target-feature=+crt-static' and --target), or give \
+             --allow-dynamic"
         }
         None => "it is no 64-bit ELF program",
         Some(_) => return Ok(content),
     };
-    Err(InitramfsError::Agent {
-        agent: path.to_owned(),
+    Err(InitramfsError::Program {
+        program: path.to_owned(),
         reason,
     })
 }

@@ -48,6 +48,7 @@ fn options(root: &Path) -> Options {
         allow_dynamic: false,
         drivers: DriverSet::All,
         modules: vec!["nic".to_owned()],
+        shell: Some(root.join("agent")),
         compress: Compression::Zstd,
     }
 }
@@ -78,6 +79,7 @@ fn builds_the_same_bytes_twice_with_everything_that_is_needed() {
         "module e1000e kernel/drivers/net/e1000e.ko bus_core\n",
         "alias e1000e pci:v00008086d*\n",
         "dev/console\0",
+        "bin/sh\0",
     ] {
         assert!(text.contains(expected), "{expected:?}");
     }

@@ -170,9 +170,12 @@ impl Host for RealHost {
             started_ms: millis(begin.0),
             elapsed_ms,
         };
-        let log = (progress == Progress::Failed)
-            .then(|| self.log.tail())
-            .unwrap_or_default();
+        let failed = progress == Progress::Failed;
+        let log = if failed {
+            self.log.tail()
+        } else {
+            String::new()
+        };
         self.reporter.send(BootReport {
             version: VERSION,
             mac: self.mac,
