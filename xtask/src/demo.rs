@@ -19,6 +19,9 @@ pub struct DemoOptions {
     /// Their firmware.
     #[arg(long, value_enum, default_value_t = Firmware::Bios)]
     firmware: Firmware,
+    /// Seconds that all nodes together may take from power-on to Ready.
+    #[arg(long, default_value_t = 600)]
+    timeout: u32,
     /// Keep the work folder with consoles, logs and manifests.
     #[arg(long)]
     keep: bool,
@@ -43,6 +46,7 @@ impl DemoOptions {
         };
         let mut words = vec!["--nodes".to_owned(), self.nodes.to_string()];
         words.extend(["--firmware".to_owned(), firmware.to_owned()]);
+        words.extend(["--timeout".to_owned(), self.timeout.to_string()]);
         let flags = [(self.keep, "--keep"), (self.exit, "--exit")];
         words.extend(
             flags

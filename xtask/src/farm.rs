@@ -41,6 +41,30 @@ pub const PACKAGES: &[Package] = &[
     },
 ];
 
+/// Clients that others wrote, for tests against them.
+pub const PEERS: &[Package] = &[
+    Package {
+        name: "udhcpc",
+        program: "udhcpc",
+    },
+    Package {
+        name: "curl",
+        program: "curl",
+    },
+    Package {
+        name: "atftp",
+        program: "atftp",
+    },
+    Package {
+        name: "tftp-hpa",
+        program: "tftp",
+    },
+    Package {
+        name: "busybox",
+        program: "busybox",
+    },
+];
+
 /// Where the parts of a farm are.
 #[derive(Clone, Debug)]
 pub struct Artefacts {
@@ -85,7 +109,11 @@ pub fn provide() -> Result<Artefacts> {
     })
 }
 
-fn build_programs() -> Result<PathBuf> {
+/// Builds the programs and returns the folder they are in.
+///
+/// # Errors
+/// When they do not compile.
+pub fn build_programs() -> Result<PathBuf> {
     say("building the programs");
     let checkout = cache::checkout();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

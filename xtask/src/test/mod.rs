@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 
+use crate::farm;
 use crate::packages;
 use crate::run::say;
 use counts::Counts;
@@ -33,12 +34,17 @@ pub struct TestOptions {
 /// was skipped.
 ///
 /// # Errors
-/// When what the tests need cannot be installed.
+/// When the summary cannot be printed.
 pub fn run(options: &TestOptions) -> Result<()> {
     let stages = chosen(options);
     let filter = options.filter.as_deref().filter(|text| !is_stage(text));
     if filter.is_none() && packages::is_root()? {
-        packages::need(crate::farm::PACKAGES)?;
+        for packages in [farm::PACKAGES, farm::PEERS] {
+            // What misses them says so itself; the rest is run all the same.
+            if let Err(error) = packages::need(packages) {
+                say(&format!("{error:#}"));
+            }
+        }
     }
     let mut entries = Vec::new();
     for stage in stages {

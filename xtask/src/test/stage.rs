@@ -107,15 +107,13 @@ impl Stage {
         }
         let mut command = cargo(&target);
         let command = with_filter(&mut command, filter).args(["--test-threads=1", "--nocapture"]);
-        if !is_quick {
-            // As root on Debian nothing is missing that was not installed above.
-            if packages::is_root().unwrap_or(false) {
-                command.env(MUST_RUN, "1");
-            }
-            if let Err(error) = self.provide(command) {
-                say(&format!("{error:#}"));
-                return Counts::failure(name);
-            }
+        // As root on Debian nothing is missing that was not installed above.
+        if !is_quick && packages::is_root().unwrap_or(false) {
+            command.env(MUST_RUN, "1");
+        }
+        if let Err(error) = self.provide(command, is_quick) {
+            say(&format!("{error:#}"));
+            return Counts::failure(name);
         }
         count(name, command)
     }
@@ -123,10 +121,13 @@ impl Stage {
 
 impl Stage {
     /// Makes what a target needs, and tells it where that is.
-    fn provide(self, command: &mut Command) -> Result<()> {
+    fn provide(self, command: &mut Command, is_quick: bool) -> Result<()> {
         if self.needs_image() {
             farm::provide()?.set(command);
-        } else {
+            return Ok(());
+        }
+        command.env("MOONFARM_PROGRAMS", farm::build_programs()?);
+        if !is_quick {
             command.env("MOONFARM_KUBE_BIN", kube_binaries::provide()?.folder);
         }
         Ok(())
