@@ -1,3 +1,4 @@
 //! Integration tests: our programs against the fakes, in one process.
 
 mod chassis;
+mod redfish;

@@ -1,30 +1,24 @@
 //! The control plane by itself: ready, joinable, gone when dropped.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use moonfarm_tests::kube::{ControlPlane, Options};
 use moonfarm_tests::lab::Namespace;
+use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 #[test]
 fn a_cluster_that_nodes_can_join() {
-    let Some(programs) = std::env::var_os("MOONFARM_KUBE_BIN").map(PathBuf::from) else {
-        eprintln!(
-            "skipped: MOONFARM_KUBE_BIN does not name a folder (cargo xtask kube prints one)"
-        );
+    if !needs::has_namespaces() {
+        return;
+    }
+    let Some(programs) = needs::folder("MOONFARM_KUBE_BIN") else {
         return;
     };
-    let namespace = match Namespace::create() {
-        Ok(namespace) => namespace,
-        Err(error) => {
-            eprintln!("skipped: no network namespace here: {}", error.chain());
-            return;
-        }
-    };
+    let namespace = Namespace::create().unwrap_or_else(|error| panic!("{}", error.chain()));
     namespace.add_bridge("br0", "10.77.0.1/24").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = Options::new(

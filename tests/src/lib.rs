@@ -5,4 +5,5 @@ pub mod demo;
 pub mod kube;
 pub mod lab;
 pub mod needs;
+pub mod redfish;
 pub mod wait;

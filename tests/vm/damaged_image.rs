@@ -15,7 +15,7 @@ use crate::support::{TO_READY, TestFarm, artefacts, now};
 #[test]
 fn a_node_refuses_an_image_with_one_wrong_byte() {
     let Some(artefacts) = artefacts() else { return };
-    let mut test = TestFarm::start(artefacts, Vec::new(), false, &|facts| {
+    let mut test = TestFarm::start(artefacts, Vec::new(), None, &|facts| {
         vec![manifests::pool(
             facts,
             &Pool {

@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use boot_proto::api::{BootView, LeaseView, MachineView};
 use boot_proto::image::ImageManifest;
-use moonfarm_tests::lab::Firmware;
+use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::layout::Cartridge;
 use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
-use moonfarm_tests::wait::Deadline;
+use moonfarm_tests::lab::farm::{ClusterOptions, latest_boot};
+use moonfarm_tests::wait::until;
+use serde_json::Value;
 
 use crate::facts::{self, NodeFacts};
-use crate::support::{TestFarm, artefacts, cartridge, internal_address, now};
+use crate::support::{TO_READY, TestFarm, artefacts, cartridge, internal_address, now};
 
-/// Longer than Kubernetes waits before it calls a silent node NotReady (40 s in
-/// older releases, 50 s in current ones).
-const GRACE: Duration = Duration::from_secs(65);
+/// How long nodes are left alone: longer than Kubernetes by itself waits before
+/// it calls a silent node NotReady (40 s in older releases, 50 s in current ones).
+const ALONE: Duration = Duration::from_secs(65);
+/// How long a node may be silent here: longer than it takes to boot, so that a
+/// reset node meets its old Node object as Ready.
+const GRACE: Duration = Duration::from_secs(600);
 const RESERVED: &str = "10.77.0.11";
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -46,7 +51,10 @@ fn a_rack_from_power_on_to_ready_and_through_failures() {
     let (first, second) = (cartridge(1), cartridge(2));
     let image_size = image_size(&artefacts.image);
     let since = now();
-    let mut test = TestFarm::start(artefacts, vec![first, second], true, &|facts| {
+    let cluster = ClusterOptions {
+        node_grace: Some(GRACE),
+    };
+    let mut test = TestFarm::start(artefacts, vec![first, second], Some(cluster), &|facts| {
         declared(facts, &first, &second)
     });
     for cartridge in [first, second] {
@@ -134,12 +142,14 @@ fn servers_may_die(test: &mut TestFarm, nodes: &[String]) {
     test.say("killing boot-server and chassis-agent");
     test.farm.boot_server().kill();
     test.farm.chassis_agent().kill();
-    let grace = Deadline::after(GRACE);
-    while !grace.has_passed() {
-        for node in nodes {
-            assert!(test.is_ready(node), "{node} is not Ready any more");
-        }
-        std::thread::sleep(Duration::from_secs(5));
+    // Time is what is tried here: nothing tells earlier that nodes stay Ready.
+    std::thread::sleep(ALONE / 2);
+    let heartbeats: Vec<String> = nodes.iter().map(|node| test.last_heartbeat(node)).collect();
+    std::thread::sleep(ALONE / 2);
+    for (node, earlier) in nodes.iter().zip(&heartbeats) {
+        assert!(test.is_ready(node), "{node} is not Ready any more");
+        let latest = test.last_heartbeat(node);
+        assert!(latest > *earlier, "{node} is silent since {earlier}");
     }
     test.say("starting them again");
     test.farm
@@ -190,6 +200,7 @@ fn a_reset_node_rejoins(test: &mut TestFarm, cartridge: &Cartridge) {
     test.farm
         .chassis_command(&["power", "reset", &cartridge.slot.to_string()])
         .unwrap_or_else(|error| panic!("{}", error.chain()));
+    meets_its_old_node(test, &name, since, &boot_id);
     let console = test.console(cartridge);
     test.wait_until_ready(&name, since, &console);
     let node = test.node(&name);
@@ -199,5 +210,19 @@ fn a_reset_node_rejoins(test: &mut TestFarm, cartridge: &Cartridge) {
     );
     assert_eq!(internal_address(&node), Some(address));
     check_node(test, &name);
-    assert_eq!(cartridge.firmware, Firmware::Bios);
+}
+
+/// Just before it asks to join, its old Node is there and Ready.
+fn meets_its_old_node(test: &TestFarm, name: &str, since: WallClock, boot_id: &Value) {
+    let is_about_to_join = until(TO_READY, || {
+        let boots = test.farm.boots().ok()?;
+        (latest_boot(name, since, &boots)?.phase == "switch-root").then_some(())
+    });
+    assert!(is_about_to_join.is_some(), "{name} does not boot again");
+    let old = test.node(name);
+    assert_eq!(
+        old["status"]["nodeInfo"]["bootID"], *boot_id,
+        "the old Node is gone already"
+    );
+    assert!(test.is_ready(name), "the old Node is NotReady already");
 }

@@ -1,6 +1,7 @@
 //! A machine that nobody declared.
 
 use moonfarm_tests::lab::Firmware;
+use moonfarm_tests::lab::farm::ClusterOptions;
 use moonfarm_tests::lab::farm::layout::STRAY_MAC;
 use moonfarm_tests::lab::farm::manifests::{self, Pool};
 
@@ -9,14 +10,19 @@ use crate::support::{TestFarm, artefacts, now};
 #[test]
 fn an_undeclared_uefi_machine_becomes_a_node_of_the_catch_all_pool() {
     let Some(artefacts) = artefacts() else { return };
-    let mut test = TestFarm::start(artefacts, Vec::new(), true, &|facts| {
-        let pool = Pool {
-            name: "strays",
-            labels: &["example.org/stray: \"true\""],
-            ..Pool::default()
-        };
-        vec![manifests::pool(facts, &pool)]
-    });
+    let mut test = TestFarm::start(
+        artefacts,
+        Vec::new(),
+        Some(ClusterOptions::default()),
+        &|facts| {
+            let pool = Pool {
+                name: "strays",
+                labels: &["example.org/stray: \"true\""],
+                ..Pool::default()
+            };
+            vec![manifests::pool(facts, &pool)]
+        },
+    );
     let name = STRAY_MAC.dashed();
     let since = now();
     let mut machine = test.farm.stray(Firmware::Uefi);

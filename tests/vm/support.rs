@@ -7,7 +7,7 @@ use boot_proto::ids::SlotId;
 use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::layout::Cartridge;
 use moonfarm_tests::lab::farm::manifests::{Facts, Manifest};
-use moonfarm_tests::lab::farm::{Artefacts, Farm, FarmOptions, Stage, progress};
+use moonfarm_tests::lab::farm::{Artefacts, ClusterOptions, Farm, FarmOptions, Stage, progress};
 use moonfarm_tests::lab::{Firmware, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::{Deadline, until};
@@ -72,7 +72,7 @@ impl TestFarm {
     pub fn start(
         artefacts: Artefacts,
         cartridges: Vec<Cartridge>,
-        has_cluster: bool,
+        cluster: Option<ClusterOptions>,
         manifests: &dyn Fn(&Facts<'_>) -> Vec<Manifest>,
     ) -> Self {
         let folder = tempfile::Builder::new()
@@ -85,9 +85,12 @@ impl TestFarm {
             artefacts,
             folder: folder.path(),
             cartridges,
-            has_cluster,
+            cluster,
             manifests,
-            progress: &mut |step| println!("{:6.1} s  {step}", started.elapsed().as_secs_f32()),
+            progress: &mut |step| {
+                println!("{:6.1} s  {step}", started.elapsed().as_secs_f32());
+                Ok(())
+            },
         });
         let farm = farm.unwrap_or_else(|error| panic!("starting the farm: {}", error.chain()));
         Self {
@@ -164,6 +167,19 @@ impl TestFarm {
     /// Whether Kubernetes has the Node of this name as Ready.
     pub fn is_ready(&self, name: &str) -> bool {
         condition(&self.node(name), "Ready").is_some_and(|ready| ready["status"] == "True")
+    }
+}
+
+impl TestFarm {
+    /// When the kubelet of this node last renewed its Lease, as RFC 3339 has it.
+    pub fn last_heartbeat(&self, node: &str) -> String {
+        let path = ["--output", "jsonpath={.spec.renewTime}"];
+        let get = ["--namespace", "kube-node-lease", "get", "lease", node];
+        let answer = self
+            .farm
+            .control_plane()
+            .kubectl_output(&[&get[..], &path].concat());
+        answer.unwrap_or_else(|error| panic!("{}", error.chain()))
     }
 }
 

@@ -158,15 +158,13 @@ impl Agent {
         for (name, text) in manifests {
             std::fs::write(path("manifests").join(name), text).unwrap();
         }
-        let options = agent::Options {
-            manifests: path("manifests"),
-            boot_server: server.url.clone(),
-            token_file: path("token"),
-            ca_file: None,
-            state: path("state"),
-            power_ons: 8,
-            profiles: impatient(&path("profiles")),
-        };
+        let options = agent::Options::new(
+            path("manifests"),
+            server.url.clone(),
+            path("token"),
+            path("state"),
+            impatient(&path("profiles")),
+        );
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let result = agent::run(options, stopped).await;
@@ -277,7 +275,16 @@ async fn without_boot_server_the_chassis_is_watched_and_nothing_ordered() {
     );
     server.desk.send_modify(|desk| desk.is_away = false);
     let first = server.hears("the scan", |_, heard| heard.reachable).await;
-    assert!(first.complete, "a scan that was not heard is done again");
+    assert!(
+        first.complete,
+        "the scan is told when boot-server listens again"
+    );
+    let scans = chassis
+        .commands()
+        .iter()
+        .filter(|c| c.starts_with("show node macaddr"))
+        .count();
+    assert_eq!(scans, 1, "boot-server being away costs the chassis nothing");
     let on =
         |_: &str, heard: &ChassisInventory| power_of(heard, "c11n1") == Some(ObservedPower::On);
     server.hears("c11n1 on", on).await;
@@ -328,6 +335,45 @@ async fn a_device_that_does_not_obey_is_complained_about() {
         told.message
     );
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_unclear_answer_keeps_no_machine_off_and_a_refusal_does() {
+    for (answer, is_on) in [
+        ("\r\nNetwork next time.\r\n", true),
+        ("\r\nError\r\n", false),
+    ] {
+        let chassis = chassis();
+        let fault = Fault::Answer("set node bootonce".into(), answer.into());
+        chassis.faults().set([fault]);
+        let server = FakeBootServer::start().await;
+        server.orders(&[("c11n1", DesiredPower::On)]);
+        let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &chassis))], PASSWORD);
+        let told = server
+            .hears("the complaint", |_, heard| !heard.message.is_empty())
+            .await;
+        assert!(
+            told.message.contains("c11n1: boot-once pxe") && told.message.contains(answer.trim()),
+            "{}",
+            told.message
+        );
+        let shown = if is_on {
+            ObservedPower::On
+        } else {
+            ObservedPower::Off
+        };
+        assert_eq!(power_of(&told, "c11n1"), Some(shown), "{answer:?}");
+        let begins = |prefix: &str| {
+            let commands = chassis.commands();
+            commands.iter().filter(|c| c.starts_with(prefix)).count()
+        };
+        assert_eq!(
+            begins("set node bootonce pxe c11n1"),
+            if is_on { 3 } else { 1 }
+        );
+        assert_eq!(begins("set node power on c11n1"), usize::from(is_on));
+        agent.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ fn captures() -> Option<PathBuf> {
         return Some(folder);
     }
     println!(
-        "skipped: {} is not there; MOONFARM_HARDWARE names the captures",
+        "SKIPPED: {} is not there; MOONFARM_HARDWARE names the captures",
         folder.display()
     );
     None

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_agent::cli::console::{Left, connect as connect_console, talk};
+use chassis_agent::drivers::Slot;
 use moonfarm_tests::chassis::{Console, InertNode, Options};
 use russh::client;
 use russh::keys::PublicKeyOrCertificate;
@@ -166,4 +168,102 @@ async fn a_console_is_for_one_person_until_another_acquires_it() {
     two.types("connect node vsp acquire c2n1\r").await;
     two.waits_for("login: ").await;
     one.waits_for("hpiLO-> ").await;
+}
+
+/// What was printed, for a test to wait on.
+#[derive(Clone)]
+struct Screen(tokio::sync::watch::Sender<String>);
+
+impl std::io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.0.send_modify(|screen| screen.push_str(&text));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Screen {
+    async fn shows(&self, text: &str) {
+        let mut screen = self.0.subscribe();
+        let shown = screen.wait_for(|screen| screen.contains(text));
+        let shown = tokio::time::timeout(Duration::from_secs(10), shown).await;
+        assert!(shown.is_ok(), "{text:?} is not in {:?}", *self.0.borrow());
+    }
+}
+
+/// A console in use by the command's own loop.
+struct Using {
+    screen: Screen,
+    keyboard: tokio::sync::mpsc::Sender<Vec<u8>>,
+    task: tokio::task::JoinHandle<Left>,
+}
+
+async fn using(chassis: &VirtualChassis, at: &str, acquire: bool) -> anyhow::Result<Using> {
+    let mut driver = driver(chassis).await;
+    let at: Slot = at.parse()?;
+    let mut console = connect_console(driver.as_mut(), &at, acquire).await?;
+    let screen = Screen(tokio::sync::watch::Sender::new(String::new()));
+    let (keyboard, input) = tokio::sync::mpsc::channel(1);
+    let mut out = screen.clone();
+    let task = tokio::spawn(async move {
+        let left = talk(console.as_mut(), input, &mut out).await.unwrap();
+        if left != Left::ByDevice {
+            console.leave(left == Left::ByKeys).await.unwrap();
+        }
+        let _ = driver.close().await;
+        left
+    });
+    Ok(Using {
+        screen,
+        keyboard,
+        task,
+    })
+}
+
+#[tokio::test]
+async fn the_command_connects_types_and_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let chassis = with_console(folder.path());
+    for _ in 0..2 {
+        let console = using(&chassis, "c2n1", false).await.unwrap();
+        console.screen.shows("login: ").await;
+        console.keyboard.send(b"root".to_vec()).await.unwrap();
+        console.screen.shows("ROOT").await;
+        console.keyboard.send(b"\x1b".to_vec()).await.unwrap();
+        console.keyboard.send(b"(".to_vec()).await.unwrap();
+        assert_eq!(console.task.await.unwrap(), Left::ByKeys);
+        let screen = console.screen.0.borrow().clone();
+        assert!(!screen.contains("hpiLO->"), "{screen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_console_in_use_names_the_option_and_is_acquired() {
+    let folder = tempfile::tempdir().unwrap();
+    let chassis = with_console(folder.path());
+    let first = using(&chassis, "c2n1", false).await.unwrap();
+    first.screen.shows("login: ").await;
+    let error = using(&chassis, "c2n1", false).await.err().unwrap();
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("--acquire") && text.contains("in use"),
+        "{text}"
+    );
+    let second = using(&chassis, "c2n1", true).await.unwrap();
+    second.screen.shows("login: ").await;
+    assert_eq!(first.task.await.unwrap(), Left::ByDevice);
+    // The end of the input leaves nothing, the end of the reader does.
+    drop(second.keyboard);
+    assert!(!second.task.is_finished());
+    second.task.abort();
+    let error = using(&chassis, "c9n1", false).await.err().unwrap();
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("refused") && !text.contains("--acquire"),
+        "{text}"
+    );
 }

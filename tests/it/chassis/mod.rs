@@ -7,6 +7,7 @@ mod faults;
 mod host_keys;
 mod observe;
 mod orders;
+mod rest;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use boot_proto::api::ObservedMachine;
 use boot_proto::resources::ObservedPower;
-use chassis_agent::drivers::Scope;
-use moonfarm_tests::chassis::{Fault, ListShape, Options};
+use chassis_agent::drivers::{BootTarget, PowerOrderKind, Scope};
+use moonfarm_tests::chassis::{Fault, ListShape, Manager, Options};
 
 use super::*;
 
@@ -150,6 +150,34 @@ async fn a_device_with_a_shell_only_is_read_through_the_shell() {
 }
 
 #[tokio::test]
+async fn a_prompt_too_many_shifts_no_answer() {
+    let chassis = chassis();
+    chassis.faults().set([Fault::NoExec, Fault::DoublePrompt]);
+    let mut driver = driver(&chassis).await;
+    for _ in 0..2 {
+        assert_eq!(
+            summary(&driver.observe(Scope::Full).await.unwrap()),
+            EXPECTED
+        );
+    }
+}
+
+#[tokio::test]
+async fn pages_are_turned_and_prompts_behind_a_row_taken_off() {
+    for faults in [
+        vec![Fault::Pager(3)],
+        vec![Fault::NoExec, Fault::Pager(2)],
+        vec![Fault::NoExec, Fault::GluedPrompt],
+    ] {
+        let chassis = chassis();
+        chassis.faults().set(faults.clone());
+        let mut driver = driver(&chassis).await;
+        let machines = driver.observe(Scope::Full).await.unwrap();
+        assert_eq!(summary(&machines), EXPECTED, "{faults:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_the_device_closes_is_opened_again() {
     let chassis = chassis();
     chassis.faults().set([Fault::OneCommandPerConnection]);
@@ -188,6 +216,69 @@ async fn auto_recognises_the_chassis_and_nothing_else() {
         .set([Fault::Answer("show".into(), "Invalid command\r\n".into())]);
     let error = open(auto).await.err().unwrap();
     assert!(error.to_string().contains("--profile"), "{error}");
+}
+
+/// A Chassis Manager 2.0 with a blade that is on and one that is off.
+fn manager_2() -> VirtualChassis {
+    let blade = |slot: u8, is_on: bool| {
+        let node = Node::inert(is_on)
+            .macs([mac(slot, 1, 1), mac(slot, 1, 2)])
+            .uuid(&format!("34373150-3234-4e43-4b31-3031303030{slot:02}"));
+        Cartridge::new("ProLiant m750 Server Blade")
+            .serial(&format!("CN1111100{slot}"))
+            .node(node)
+    };
+    start(Options {
+        manager: Manager::Two,
+        model: ChassisModel::new()
+            .with(1, blade(1, true))
+            .with(12, blade(12, false)),
+        ..Options::default()
+    })
+}
+
+#[tokio::test]
+async fn chassis_manager_2_is_recognised_and_read() {
+    let chassis = manager_2();
+    let auto = Target {
+        profile: "auto".into(),
+        ..target(&chassis)
+    };
+    // It may know the list of 1.x as well, which must not mislead.
+    for list in ["Invalid command\r\n", "Slot ID\r\n---- -----\r\n"] {
+        chassis
+            .faults()
+            .set([Fault::Answer("show node list".into(), list.into())]);
+        let mut driver = open(auto.clone()).await.unwrap();
+        assert_eq!(driver.profile(), "hpe-moonshot-cm2");
+        let machines = driver.observe(Scope::Full).await.unwrap();
+        assert_eq!(
+            summary(&machines),
+            [
+                "c1n1 On [9c:b6:54:01:01:01 9c:b6:54:01:01:02] ProLiant m750 Server Blade CN11111001",
+                "c12n1 Off [9c:b6:54:0c:01:01 9c:b6:54:0c:01:02] ProLiant m750 Server Blade CN111110012",
+            ]
+        );
+        let uuid = machines[0].uuid.as_deref();
+        assert_eq!(uuid, Some("34373150-3234-4e43-4b31-303130303001"));
+        let seen = driver.observe(Scope::Power).await.unwrap();
+        assert_eq!(seen[0].power, ObservedPower::On);
+        assert_eq!(seen[1].power, ObservedPower::Off);
+    }
+    // Where it has no table of MACs, those of the blades do.
+    chassis.faults().set([Fault::Answer(
+        "show node macaddr".into(),
+        "Invalid command\r\n".into(),
+    )]);
+    let mut driver = open(auto).await.unwrap();
+    let machines = driver.observe(Scope::Full).await.unwrap();
+    assert_eq!(machines[1].macs, [mac(12, 1, 1), mac(12, 1, 2)]);
+    assert_eq!(machines[1].nics[1].switch.as_deref(), Some("Switch B"));
+    let slot = "c12n1".parse().unwrap();
+    driver.boot_once(&slot, BootTarget::Pxe).await.unwrap();
+    driver.power(&slot, PowerOrderKind::On).await.unwrap();
+    let seen = driver.observe(Scope::One(slot)).await.unwrap();
+    assert_eq!(seen[0].power, ObservedPower::On);
 }
 
 #[tokio::test]

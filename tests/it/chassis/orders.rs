@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use boot_proto::resources::ObservedPower;
-use chassis_agent::drivers::{BootTarget, PowerAction, Scope};
+use chassis_agent::drivers::{BootTarget, PowerAction, Scope, Slot};
 use chassis_agent::orders::{Outcome, carry_out};
 use moonfarm_tests::chassis::{BootOnce, Fault, InertNode, Options};
 
@@ -28,6 +28,11 @@ fn four_nodes(settle: Duration) -> (VirtualChassis, Vec<Arc<InertNode>>) {
         }),
         nodes,
     )
+}
+
+/// A slot as the drivers take it.
+fn place(text: &str) -> Slot {
+    text.parse().unwrap()
 }
 
 fn show(results: &chassis_agent::orders::Results) -> Vec<String> {
@@ -89,7 +94,7 @@ async fn orders_change_what_they_say_and_nothing_else() {
             .collect();
         assert_eq!(show(&results), expected, "{action:?}");
         assert_eq!(power(&chassis), after, "{action:?}");
-        let error = results[&slot("c9n1")].as_ref().unwrap_err().to_string();
+        let error = results[&place("c9n1")].as_ref().unwrap_err().to_string();
         assert!(error.contains("c3n1, c3n2, c3n3, c3n4"), "{error}");
     }
 }
@@ -106,7 +111,7 @@ async fn powering_on_counts_as_on_and_unavailable_as_off() {
         "show node power".into(),
         "\r\nCartridge #3\r\n  Node #2\r\n        Power State: Unavailable\r\n".into(),
     )]);
-    let seen = driver.observe(Scope::One(slot("c3n2"))).await.unwrap();
+    let seen = driver.observe(Scope::One(place("c3n2"))).await.unwrap();
     assert_eq!(seen[0].power, ObservedPower::Off);
 }
 
@@ -118,7 +123,7 @@ async fn a_device_that_does_not_obey_is_found_out() {
     let results = carry_out(driver.as_mut(), &[slot("c3n1")], PowerAction::Off)
         .await
         .unwrap();
-    let error = results[&slot("c3n1")].as_ref().unwrap_err().to_string();
+    let error = results[&place("c3n1")].as_ref().unwrap_err().to_string();
     assert!(
         error.contains("did not obey power off") && error.contains("force-off"),
         "{error}"
@@ -164,7 +169,7 @@ async fn a_refused_order_is_told_with_the_devices_words() {
             .await
             .unwrap();
         assert_eq!(show(&results), [format!("c3n2 {kind}")], "{answer:?}");
-        let error = results[&slot("c3n2")].as_ref().unwrap_err().to_string();
+        let error = results[&place("c3n2")].as_ref().unwrap_err().to_string();
         assert!(error.contains(answer.trim()), "{error}");
     }
 }
@@ -174,7 +179,10 @@ async fn a_machine_told_to_boot_from_the_network_does_so_once() {
     let (chassis, nodes) = four_nodes(Duration::ZERO);
     let mut driver = driver(&chassis).await;
     let which = slot("c3n2");
-    driver.boot_once(which, BootTarget::Pxe).await.unwrap();
+    driver
+        .boot_once(&which.into(), BootTarget::Pxe)
+        .await
+        .unwrap();
     for _ in 0..2 {
         carry_out(driver.as_mut(), &[which], PowerAction::Cycle)
             .await
@@ -182,7 +190,7 @@ async fn a_machine_told_to_boot_from_the_network_does_so_once() {
     }
     assert_eq!(nodes[1].boots(), [Some(BootOnce::Pxe), None]);
     for (target, possible) in [(BootTarget::Http, "pxe"), (BootTarget::Disk, "pxe")] {
-        let error = driver.boot_once(which, target).await.unwrap_err();
+        let error = driver.boot_once(&which.into(), target).await.unwrap_err();
         assert_eq!(error.kind(), "impossible");
         assert!(
             error
@@ -192,10 +200,13 @@ async fn a_machine_told_to_boot_from_the_network_does_so_once() {
         );
     }
     chassis.faults().set([Fault::IgnoreBootOnce]);
-    let error = driver.boot_once(which, BootTarget::Pxe).await.unwrap_err();
-    assert!(error.to_string().contains("does not confirm"), "{error}");
     let error = driver
-        .boot_once(slot("c44n1"), BootTarget::Pxe)
+        .boot_once(&which.into(), BootTarget::Pxe)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), "unconfirmed", "{error}");
+    let error = driver
+        .boot_once(&place("c44n1"), BootTarget::Pxe)
         .await
         .unwrap_err();
     assert_eq!(error.kind(), "refused");
@@ -258,4 +269,19 @@ async fn the_command_lines_say_what_became_of_each_slot() {
         );
     }
     assert_eq!(nodes[1].boots(), [Some(BootOnce::Pxe)]);
+    // An answer in other words is quoted.
+    chassis.faults().set([Fault::Answer(
+        "set node bootonce".into(),
+        "\r\nNetwork next time.\r\n".into(),
+    )]);
+    let mut out = Vec::new();
+    let args = ["chassis-agent", "boot-once", "pxe", "c3n2"];
+    let result = chassis_agent::cli::run(args.iter().chain(&device), &mut out).await;
+    let printed = String::from_utf8(out).unwrap();
+    assert!(
+        printed.starts_with("c3n2: boot-once pxe: not confirmed: ")
+            && printed.contains("Network next time."),
+        "{printed}"
+    );
+    assert!(result.is_err());
 }

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     match demo(&options) {
         Ok(()) => ExitCode::SUCCESS,
+        // What a shell says of a program that Ctrl-C ended.
+        Err(LabError::Stopped) => ExitCode::from(130),
         Err(error) => {
             eprintln!("demo: {}", error.chain());
             ExitCode::FAILURE
@@ -40,7 +42,10 @@ fn demo(options: &Options) -> Result<(), LabError> {
         .tempdir()
         .map_err(|error| LabError::Other(format!("making a work folder: {error}")))?;
     let result = run(options, artefacts, folder.path(), &stop);
-    if options.keep || result.is_err() {
+    let has_failed = result
+        .as_ref()
+        .is_err_and(|error| !matches!(error, LabError::Stopped));
+    if options.keep || has_failed {
         println!(
             "logs, consoles and manifests are in {}",
             folder.keep().display()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use boot_proto::ids::MacAddr;
 use clap::{Parser, ValueEnum};
-use moonfarm_tests::chassis::{Cartridge, ChassisModel, ListShape, Node, Options, VirtualChassis};
+use moonfarm_tests::chassis::{
+    Cartridge, ChassisModel, ListShape, Manager, Node, Options, VirtualChassis,
+};
 
 /// Speaks the command line of an HPE Moonshot chassis manager over SSH.
 #[derive(Parser)]
@@ -29,6 +31,9 @@ struct Args {
     /// Shape of `show node list`
     #[arg(long, value_enum, default_value = "2021")]
     shape: Shape,
+    /// Be a Chassis Manager 2.0
+    #[arg(long)]
+    manager_2: bool,
     /// Milliseconds until an order shows
     #[arg(long, default_value_t = 1000)]
     settle_ms: u64,
@@ -76,6 +81,11 @@ fn main() -> anyhow::Result<()> {
             Shape::Health2014 => ListShape::Health2014,
             Shape::Status => ListShape::Status,
             Shape::AssetTag2021 => ListShape::AssetTag2021,
+        },
+        manager: if args.manager_2 {
+            Manager::Two
+        } else {
+            Manager::One
         },
         settle: Duration::from_millis(args.settle_ms),
         is_old: args.old,

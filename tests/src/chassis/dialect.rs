@@ -8,6 +8,7 @@ use std::time::Duration;
 use boot_proto::ids::SlotId;
 
 use super::faults::{Fault, Faults};
+use super::manager2;
 use super::model::{Cartridge, ChassisModel, Node};
 use super::node::BootOnce;
 
@@ -23,6 +24,17 @@ pub enum ListShape {
     /// blanks, no trailing blanks.
     #[default]
     AssetTag2021,
+}
+
+/// The generations of chassis managers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// Chassis Manager 1.x.
+    #[default]
+    One,
+    /// Chassis Manager 2.0. It is not known which commands of 1.x it has
+    /// besides those that are used with it; it has none of them here.
+    Two,
 }
 
 /// What a command line means.
@@ -49,6 +61,7 @@ const HELP: &str = "\r\nCommands:\r\n  show node list | macaddr | power | info\r
 pub(super) struct Dialect<'a> {
     pub model: &'a ChassisModel,
     pub shape: ListShape,
+    pub manager: Manager,
     pub settle: Duration,
     pub faults: &'a Faults,
 }
@@ -62,6 +75,7 @@ impl Dialect<'_> {
             [] => return Request::Nothing,
             ["exit" | "quit"] => return Request::Exit,
             ["help", ..] => HELP.to_owned(),
+            ["show", ..] if self.manager == Manager::Two => self.show_on_two(&words),
             ["show", "node", "list"] => self.list(),
             ["show", "node", "macaddr", which] => self.macs(which),
             ["show", "node", "power", which] => self.power(which),
@@ -80,6 +94,21 @@ impl Dialect<'_> {
             _ => INVALID.to_owned(),
         };
         Request::Print(text)
+    }
+
+    /// What Chassis Manager 2.0 shows.
+    fn show_on_two(&self, words: &[&str]) -> String {
+        let text = match words {
+            ["show", "firmware"] => Some(manager2::FIRMWARE.to_owned()),
+            ["show", "node", "mgmtaddr4", which] => {
+                Some(manager2::management_addresses(&self.nodes(which)))
+            }
+            ["show", "blades", name] => manager2::blade(self.model, name),
+            ["show", "node", "macaddr", which] => Some(self.macs(which)),
+            ["show", "node", "power", which] if *which != "all" => Some(self.power(which)),
+            _ => None,
+        };
+        text.unwrap_or_else(|| INVALID.to_owned())
     }
 
     /// The nodes `all` or one id means; none when there is no such node.
@@ -317,6 +346,7 @@ mod tests {
         let dialect = Dialect {
             model: &model,
             shape,
+            manager: Manager::One,
             settle: Duration::ZERO,
             faults: &faults,
         };

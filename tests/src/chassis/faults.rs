@@ -30,6 +30,12 @@ pub enum Fault {
     NoExec,
     /// Takes exec channels and closes them without a byte.
     EmptyExec,
+    /// Prints the prompt of its shell twice.
+    DoublePrompt,
+    /// Prints the prompt of its shell behind the last row of an answer.
+    GluedPrompt,
+    /// Waits for a key after so many lines of an answer.
+    Pager(usize),
     /// Says "too many connections" to every connection after the login.
     TooManyConnections,
     /// Closes the connection after every command.

@@ -7,14 +7,17 @@
 pub mod console;
 mod dialect;
 pub mod faults;
+mod manager2;
 pub mod model;
 pub mod node;
+mod rest;
 mod server;
 mod shell;
 mod terminal;
 
-pub use dialect::ListShape;
+pub use dialect::{ListShape, Manager};
 pub use faults::{Fault, Faults};
 pub use model::{Cartridge, ChassisModel, Node};
 pub use node::{BootOnce, Console, InertNode, NodePower, PowerState};
+pub use rest::WebFaults;
 pub use server::{Options, VirtualChassis};

@@ -122,6 +122,7 @@ pub struct Node {
     pub(super) status: String,
     pub(super) asset_tag: String,
     pub(super) has_asset_information: bool,
+    pub(super) uuid: String,
     power: Arc<dyn NodePower>,
     transition: Mutex<Transition>,
 }
@@ -146,6 +147,7 @@ impl Node {
             status: "OK".into(),
             asset_tag: String::new(),
             has_asset_information: true,
+            uuid: String::new(),
             power,
             transition: Mutex::default(),
         }
@@ -182,6 +184,13 @@ impl Node {
     #[must_use]
     pub fn processor(mut self, maker: &str) -> Self {
         self.processor = maker.into();
+        self
+    }
+
+    /// With a UUID, which newer chassis managers show.
+    #[must_use]
+    pub fn uuid(mut self, uuid: &str) -> Self {
+        self.uuid = uuid.into();
         self
     }
 

@@ -11,9 +11,10 @@ use russh::server::{self, Auth, Msg, Session};
 use russh::{Channel, ChannelId, Disconnect, MethodKind, MethodSet, Preferred};
 
 use super::console::Users;
-use super::dialect::ListShape;
+use super::dialect::{ListShape, Manager};
 use super::faults::{Fault, Faults};
 use super::model::ChassisModel;
+use super::rest::{self, WebFaults};
 use super::shell;
 use super::terminal::Terminal;
 
@@ -31,12 +32,16 @@ pub struct Options {
     pub prompt: String,
     /// Shape of `show node list`.
     pub shape: ListShape,
+    /// Generation of the chassis manager.
+    pub manager: Manager,
     /// How long an order takes until the chassis manager shows the new state.
     pub settle: Duration,
     /// Host key; made anew where there is none.
     pub host_key: Option<PrivateKey>,
     /// Offer only the algorithms of old firmware.
     pub is_old: bool,
+    /// Whether it has the web interface as well, on a port of its own.
+    pub has_web: bool,
     /// What is in it.
     pub model: ChassisModel,
 }
@@ -50,9 +55,11 @@ impl Default for Options {
             authorized_keys: Vec::new(),
             prompt: "hpiLO->".into(),
             shape: ListShape::default(),
+            manager: Manager::default(),
             settle: Duration::ZERO,
             host_key: None,
             is_old: false,
+            has_web: false,
             model: ChassisModel::new(),
         }
     }
@@ -64,6 +71,7 @@ impl Default for Options {
 pub struct VirtualChassis {
     shared: Arc<Shared>,
     address: SocketAddr,
+    web: Option<SocketAddr>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -71,9 +79,11 @@ pub struct VirtualChassis {
 pub(super) struct Shared {
     pub model: ChassisModel,
     pub shape: ListShape,
+    pub manager: Manager,
     pub settle: Duration,
     pub prompt: String,
     pub faults: Faults,
+    pub web_faults: WebFaults,
     pub console_users: Users,
     user: String,
     password: String,
@@ -114,9 +124,11 @@ impl VirtualChassis {
         let shared = Arc::new(Shared {
             model: options.model,
             shape: options.shape,
+            manager: options.manager,
             settle: options.settle,
             prompt: options.prompt,
             faults: Faults::default(),
+            web_faults: WebFaults::default(),
             console_users: Users::default(),
             user: options.user,
             password: options.password,
@@ -139,10 +151,20 @@ impl VirtualChassis {
             tokio::net::TcpListener::from_std(listener)?
         };
         runtime.spawn(accept(Arc::clone(&shared), listener));
-        tracing::info!(%address, "virtual chassis is up");
+        let mut web = None;
+        if options.has_web {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let _inside = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            web = Some(listener.local_addr()?);
+            runtime.spawn(rest::serve(Arc::clone(&shared), listener));
+        }
+        tracing::info!(%address, ?web, "virtual chassis is up");
         Ok(Self {
             shared,
             address,
+            web,
             runtime: Some(runtime),
         })
     }
@@ -151,6 +173,18 @@ impl VirtualChassis {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// URL of its web interface, if it has one.
+    #[must_use]
+    pub fn web(&self) -> Option<String> {
+        self.web.map(|address| format!("http://{address}"))
+    }
+
+    /// The switches for a misbehaving web interface.
+    #[must_use]
+    pub fn web_faults(&self) -> &WebFaults {
+        &self.shared.web_faults
     }
 
     /// Fingerprint of its host key, `SHA256:…`.
@@ -218,6 +252,13 @@ impl Drop for VirtualChassis {
 }
 
 impl Shared {
+    /// Whether an Authorization header is that of its user (RFC 7617).
+    pub(super) fn knows_basic(&self, header: &str) -> bool {
+        let plain = format!("{}:{}", self.user, self.password);
+        let expected = format!("Basic {}", base64(plain.as_bytes()));
+        header == expected
+    }
+
     pub(super) fn note_command(&self, command: &str) {
         tracing::debug!(command, "chassis command");
         self.locked().commands.push(command.trim().to_owned());
@@ -251,6 +292,25 @@ impl Shared {
 fn new_key() -> io::Result<PrivateKey> {
     let mut random = russh::keys::key::safe_rng();
     PrivateKey::random(&mut random, Algorithm::Ed25519).map_err(io::Error::other)
+}
+
+/// Base64 with padding (RFC 4648 §4).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let value = (bits >> (18 - 6 * place)) & 63;
+            text.push(if place > group.len() {
+                '='
+            } else {
+                char::from(ALPHABET[value as usize])
+            });
+        }
+    }
+    text
 }
 
 async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener) {

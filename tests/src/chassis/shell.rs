@@ -58,6 +58,9 @@ async fn converse(shared: &Arc<Shared>, terminal: &mut Terminal) -> Result<(), G
                         return Ok(());
                     }
                     terminal.print(prompt.as_bytes()).await?;
+                    if terminal.faults.has(&Fault::DoublePrompt) {
+                        terminal.print(format!("\r\n{prompt}").as_bytes()).await?;
+                    }
                 }
             }
         }
@@ -114,6 +117,7 @@ async fn ask(shared: &Arc<Shared>, command: &str) -> Request {
         let dialect = Dialect {
             model: &shared.model,
             shape: shared.shape,
+            manager: shared.manager,
             settle: shared.settle,
             faults: &shared.faults,
         };

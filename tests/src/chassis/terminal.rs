@@ -39,8 +39,17 @@ impl Terminal {
     }
 
     /// Prints the answer to a command, as far as the faults let it.
-    pub(super) async fn answer(&self, text: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn answer(&mut self, text: &[u8]) -> Result<(), Gone> {
         let mut text = text.to_vec();
+        if self.faults.has(&Fault::GluedPrompt) {
+            text.truncate(text.trim_ascii_end().len());
+        }
+        if let Some(lines) = self.faults.find(|f| match f {
+            Fault::Pager(lines) => Some(*lines),
+            _ => None,
+        }) {
+            return self.show_by_pages(&text, lines).await;
+        }
         if let Some(length) = self.faults.find(|f| match f {
             Fault::LongLine(length) => Some(*length),
             _ => None,
@@ -74,6 +83,21 @@ impl Terminal {
         }
         while self.faults.has(&Fault::EndlessOutput) {
             self.print(&[b'y'; 16 * 1024]).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows so many lines, asks for a key, wipes the question out, and so on.
+    async fn show_by_pages(&mut self, text: &[u8], lines: usize) -> Result<(), Gone> {
+        let rows: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut pages = rows.chunks(lines.max(1)).peekable();
+        while let Some(page) = pages.next() {
+            self.print(&page.concat()).await?;
+            if pages.peek().is_some() {
+                self.print(b"\x1b[7m--More--\x1b[0m").await?;
+                while !self.read().await?.contains(&b' ') {}
+                self.print(b"\r        \r").await?;
+            }
         }
         Ok(())
     }

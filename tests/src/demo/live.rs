@@ -10,6 +10,9 @@ use crate::lab::farm::{NodeProgress, Stage};
 /// Percent steps that are worth a line of their own where nothing is redrawn.
 const PERCENT_STEP: u8 = 25;
 
+/// Columns that every terminal has.
+const COLUMNS: usize = 79;
+
 /// What was shown so far.
 #[derive(Debug)]
 pub struct Live {
@@ -45,7 +48,8 @@ impl Live {
         for (node, on_for) in nodes {
             let line = line(node, on_for.unwrap_or_default());
             if self.is_terminal {
-                text.push_str(&format!("{line}\n"));
+                // A line that wraps would be two when it is redrawn.
+                text.extend(line.chars().take(COLUMNS).chain(['\n']));
             } else if self.has_changed(node) {
                 text.push_str(&format!("{:6.1} s  {line}\n", total.as_secs_f32()));
             }
@@ -65,9 +69,9 @@ impl Live {
 }
 
 fn line(node: &NodeProgress, on_for: Duration) -> String {
-    let percent = node
-        .percent
-        .map_or_else(String::new, |percent| format!("{percent} %"));
+    // A phase that is done is no news; the next one begins at once.
+    let percent = node.percent.filter(|percent| *percent < 100);
+    let percent = percent.map_or_else(String::new, |percent| format!("{percent} %"));
     let mut line = format!(
         "{:<10} {:<12} {percent:>5} {:>5} s",
         node.name,

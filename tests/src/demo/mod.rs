@@ -14,14 +14,12 @@ use clap::Parser;
 
 use crate::lab::farm::layout::{CHASSIS_NAME, Cartridge};
 use crate::lab::farm::manifests::{self, Facts, Manifest, Pool};
-use crate::lab::farm::{Artefacts, Farm, FarmOptions, NodeProgress, Stage};
+use crate::lab::farm::{Artefacts, ClusterOptions, Farm, FarmOptions, NodeProgress, Stage};
 use crate::lab::{Firmware, LabError, console};
 use crate::wait::Deadline;
 use live::Live;
 pub use signals::Stop;
 
-/// How long all nodes together may take from power-on to Ready.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// Pause between two looks at boot-server.
 const LOOK: Duration = Duration::from_millis(500);
 /// Lines of a console that are shown when its node does not come up.
@@ -36,6 +34,9 @@ pub struct Options {
     /// Their firmware: bios or uefi.
     #[arg(long, default_value = "bios")]
     pub firmware: Firmware,
+    /// Seconds that all nodes together may take from power-on to Ready.
+    #[arg(long, default_value_t = 600)]
+    pub timeout: u32,
     /// Keep the work folder.
     #[arg(long)]
     pub keep: bool,
@@ -56,19 +57,27 @@ pub fn run(
     stop: &Stop,
 ) -> Result<(), LabError> {
     let cartridges = cartridges(options)?;
-    let started = Deadline::after(PATIENCE);
+    let patience = Duration::from_secs(options.timeout.into());
+    let started = Deadline::after(patience);
     let say = |text: &str| println!("{:6.1} s  {text}", started.elapsed().as_secs_f32());
     say(&format!("work folder {}", folder.display()));
     let mut farm = Farm::start(FarmOptions {
         artefacts,
         folder,
         cartridges,
-        has_cluster: true,
+        cluster: Some(ClusterOptions::default()),
         manifests: &manifests,
-        progress: &mut |step| say(step),
+        progress: &mut |step| {
+            say(step);
+            if stop.is_asked() {
+                Err(LabError::Stopped)
+            } else {
+                Ok(())
+            }
+        },
     })?;
     say("chassis-agent looks into the chassis and powers its cartridges on");
-    wait_for_nodes(&mut farm, stop)?;
+    wait_for_nodes(&mut farm, patience, stop)?;
     closing::print(&farm)?;
     if !options.exit && std::io::stdout().is_terminal() {
         closing::print_hints(&farm);
@@ -104,8 +113,8 @@ fn manifests(facts: &Facts<'_>) -> Vec<Manifest> {
     vec![manifests::pool(facts, &pool)]
 }
 
-fn wait_for_nodes(farm: &mut Farm, stop: &Stop) -> Result<(), LabError> {
-    let deadline = Deadline::after(PATIENCE);
+fn wait_for_nodes(farm: &mut Farm, patience: Duration, stop: &Stop) -> Result<(), LabError> {
+    let deadline = Deadline::after(patience);
     let mut live = Live::new(std::io::stdout().is_terminal());
     loop {
         farm.check()?;
@@ -115,24 +124,22 @@ fn wait_for_nodes(farm: &mut Farm, stop: &Stop) -> Result<(), LabError> {
             return Ok(());
         }
         if stop.is_asked() {
-            return Err(LabError::Other(
-                "stopped before all nodes were Ready".into(),
-            ));
+            return Err(LabError::Stopped);
         }
         if deadline.has_passed() {
             let late = nodes
                 .into_iter()
                 .map(|(node, _)| node)
                 .filter(|node| node.stage != Stage::Ready);
-            return Err(not_ready(farm, &late.collect::<Vec<_>>()));
+            return Err(not_ready(farm, patience, &late.collect::<Vec<_>>()));
         }
         std::thread::sleep(LOOK);
     }
 }
 
 /// Which nodes did not come up, where they stopped, and what they said last.
-fn not_ready(farm: &Farm, late: &[NodeProgress]) -> LabError {
-    let mut text = format!("not Ready within {} s:", PATIENCE.as_secs());
+fn not_ready(farm: &Farm, patience: Duration, late: &[NodeProgress]) -> LabError {
+    let mut text = format!("not Ready within {} s:", patience.as_secs());
     for node in late {
         let log = farm.layout().machine(&node.name).join("console.log");
         text.push_str(&format!(

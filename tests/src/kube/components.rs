@@ -81,26 +81,33 @@ pub(super) fn api_server(options: &Options) -> ProcessSpec {
 pub(super) fn controller_manager(options: &Options) -> ProcessSpec {
     let pki = |name: &str, file: &str| path_flag(name, options.pki(file));
     let kubeconfig = |name: &str| path_flag(name, options.folder.join("controller-manager.conf"));
-    spec(options, "kube-controller-manager").args([
-        flag("bind-address", "127.0.0.1"),
-        // There is one of it, and the lease costs seconds.
-        flag("leader-elect", "false"),
-        kubeconfig("kubeconfig"),
-        kubeconfig("authentication-kubeconfig"),
-        kubeconfig("authorization-kubeconfig"),
-        pki("client-ca-file", "ca.crt"),
-        pki("requestheader-client-ca-file", "front-proxy-ca.crt"),
-        pki("root-ca-file", "ca.crt"),
-        pki("service-account-private-key-file", "sa.key"),
-        pki("cluster-signing-cert-file", "ca.crt"),
-        pki("cluster-signing-key-file", "ca.key"),
-        flag("use-service-account-credentials", "true"),
-        flag("allocate-node-cidrs", "true"),
-        flag("cluster-cidr", POD_SUBNET),
-        flag("service-cluster-ip-range", SERVICE_SUBNET),
-        flag("cluster-name", "moonfarm"),
-        flag("controllers", &CONTROLLERS.join(",")),
-    ])
+    spec(options, "kube-controller-manager")
+        .args([
+            flag("bind-address", "127.0.0.1"),
+            // There is one of it, and the lease costs seconds.
+            flag("leader-elect", "false"),
+            kubeconfig("kubeconfig"),
+            kubeconfig("authentication-kubeconfig"),
+            kubeconfig("authorization-kubeconfig"),
+            pki("client-ca-file", "ca.crt"),
+            pki("requestheader-client-ca-file", "front-proxy-ca.crt"),
+            pki("root-ca-file", "ca.crt"),
+            pki("service-account-private-key-file", "sa.key"),
+            pki("cluster-signing-cert-file", "ca.crt"),
+            pki("cluster-signing-key-file", "ca.key"),
+            flag("use-service-account-credentials", "true"),
+            flag("allocate-node-cidrs", "true"),
+            flag("cluster-cidr", POD_SUBNET),
+            flag("service-cluster-ip-range", SERVICE_SUBNET),
+            flag("cluster-name", "moonfarm"),
+            flag("controllers", &CONTROLLERS.join(",")),
+        ])
+        .args(options.node_grace.map(|grace| {
+            flag(
+                "node-monitor-grace-period",
+                &format!("{}s", grace.as_secs()),
+            )
+        }))
 }
 
 fn spec(options: &Options, program: &str) -> ProcessSpec {

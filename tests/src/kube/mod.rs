@@ -32,6 +32,9 @@ pub struct Options {
     pub address: Ipv4Addr,
     /// TCP port of the API server there; 6443 by custom.
     pub port: u16,
+    /// How long a node may be silent until it counts as NotReady; without it
+    /// the release's own default.
+    pub node_grace: Option<Duration>,
 }
 
 impl Options {
@@ -44,6 +47,7 @@ impl Options {
             folder: folder.into(),
             address,
             port: 6443,
+            node_grace: None,
         }
     }
 

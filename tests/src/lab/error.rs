@@ -72,6 +72,9 @@ pub enum LabError {
         /// What it said, or why it could not be asked.
         message: String,
     },
+    /// Somebody asked to stop.
+    #[error("stopped before all was done")]
+    Stopped,
     /// Anything a part of the lab reports in its own words.
     #[error("{0}")]
     Other(String),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -97,6 +97,9 @@ impl ProcessSpec {
             command.args(["ip", "netns", "exec", namespace]);
         }
         command.arg(&self.program).args(&self.arguments);
+        // Ctrl-C at a terminal goes to its whole process group; what a lab's
+        // programs are told, and in which order, is the lab's to say.
+        command.process_group(0);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -40,6 +40,17 @@ pub struct Artefacts {
     pub image: PathBuf,
 }
 
+/// What a farm's Kubernetes is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClusterOptions {
+    /// How long a node may be silent until it counts as NotReady; without it the
+    /// release's own default.
+    pub node_grace: Option<Duration>,
+}
+
+/// Is told each step of a farm's start.
+pub type Progress<'a> = dyn FnMut(&str) -> Result<(), LabError> + 'a;
+
 /// What a farm is to be.
 pub struct FarmOptions<'a> {
     /// Where its parts are.
@@ -48,12 +59,12 @@ pub struct FarmOptions<'a> {
     pub folder: &'a Path,
     /// Virtual machines in the chassis.
     pub cartridges: Vec<Cartridge>,
-    /// Whether there is a Kubernetes control plane.
-    pub has_cluster: bool,
+    /// The Kubernetes control plane, if there is to be one.
+    pub cluster: Option<ClusterOptions>,
     /// Manifests beyond the common ones.
     pub manifests: &'a dyn Fn(&Facts<'_>) -> Vec<Manifest>,
-    /// Told each step as it begins.
-    pub progress: &'a mut dyn FnMut(&str),
+    /// Told each step as it begins; an error ends the start there.
+    pub progress: &'a mut Progress<'a>,
 }
 
 /// A running farm; dropping it stops everything. The folder is its maker's.
@@ -80,19 +91,20 @@ impl Farm {
             artefacts,
             folder,
             cartridges,
-            has_cluster,
+            cluster,
             manifests,
             progress,
         } = options;
         let layout = Layout::new(folder);
-        progress("network namespace");
+        progress("network namespace")?;
         let namespace = network(&cartridges)?;
-        let control_plane = if has_cluster {
-            Some(control_plane(&artefacts, &namespace, &layout, progress)?)
-        } else {
-            None
+        let control_plane = match cluster {
+            Some(cluster) => Some(control_plane(
+                &artefacts, &namespace, &layout, cluster, progress,
+            )?),
+            None => None,
         };
-        progress("manifests and image");
+        progress("manifests and image")?;
         let facts = Facts {
             layout: &layout,
             cluster: control_plane.as_ref().map(cluster_facts),
@@ -102,12 +114,12 @@ impl Farm {
         let programs = Programs::new(&artefacts.programs, namespace.name(), &layout);
         programs.add_image(&artefacts.image)?;
         programs.check_manifests()?;
-        progress("boot-server");
+        progress("boot-server")?;
         let mut boot_server = programs.boot_server().spawn()?;
         programs.wait_for_boot_server(&mut boot_server, START)?;
-        progress("virtual chassis");
+        progress("virtual chassis")?;
         let chassis = virtual_chassis(&namespace, &layout, &cartridges)?;
-        progress("chassis-agent");
+        progress("chassis-agent")?;
         let chassis_agent = programs.chassis_agent().spawn()?;
         Ok(Self {
             programs,
@@ -339,17 +351,23 @@ fn control_plane(
     artefacts: &Artefacts,
     namespace: &Namespace,
     layout: &Layout,
-    progress: &mut dyn FnMut(&str),
+    cluster: ClusterOptions,
+    progress: &mut Progress<'_>,
 ) -> Result<ControlPlane, LabError> {
-    let options = Options::new(
+    let mut options = Options::new(
         &artefacts.kube,
         namespace.name(),
         &layout.cluster(),
         layout::SERVER,
     );
-    ControlPlane::start(&options, &mut |step| {
-        progress(&format!("Kubernetes: {step}"))
-    })
+    options.node_grace = cluster.node_grace;
+    let mut told = Ok(());
+    let plane = ControlPlane::start(&options, &mut |step| {
+        if told.is_ok() {
+            told = progress(&format!("Kubernetes: {step}"));
+        }
+    });
+    told.and(plane)
 }
 
 fn cluster_facts(plane: &ControlPlane) -> ClusterFacts {
