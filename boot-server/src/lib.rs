@@ -15,6 +15,7 @@ pub mod images;
 pub mod inventory;
 pub mod ipxe;
 pub mod manifests;
+pub mod metrics;
 pub mod serve;
 pub mod store;
 pub mod tftp;

@@ -20,6 +20,7 @@ use crate::farm::{self, Farm, FarmError};
 use crate::http::{App, BearerToken, Limits, boot_router, management_router};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
+use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
 use crate::tftp::{self, TftpError, TftpFiles, TftpOptions, TftpServer};
 use crate::tokens::{Joined, Tokens};
@@ -199,6 +200,7 @@ fn open(options: &ServeOptions) -> Result<App, ServeError> {
         boots: BootLog::open(database.clone())?,
         tokens: Tokens::open(database, &options.manifests)?,
         loaders: options.loaders.clone(),
+        metrics: Metrics::new(),
     })
 }
 
@@ -245,6 +247,7 @@ fn start_datagrams(
             Arc::clone(&app.farm),
             Arc::clone(&app.leases),
             events,
+            app.metrics.dhcp.clone(),
             dhcp_options,
         )?)
     } else {

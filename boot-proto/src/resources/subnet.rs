@@ -56,6 +56,13 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
+    /// How many addresses it has; none where it runs backwards.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let (from, to) = (u32::from(self.from), u32::from(self.to));
+        (u64::from(to) + 1).saturating_sub(u64::from(from))
+    }
+
     /// Whether `address` lies in it.
     #[must_use]
     pub fn contains(&self, address: Ipv4Addr) -> bool {

@@ -15,7 +15,7 @@ use boot_proto::ids::MacAddr;
 use boot_proto::time::WallClock;
 use serde::{Deserialize, Serialize};
 
-pub use shared::Leases;
+pub use shared::{Leases, Usage};
 pub use table::{Change, LeaseTable};
 
 use crate::store::Record;

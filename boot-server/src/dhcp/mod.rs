@@ -25,6 +25,7 @@ pub use leases::{Lease, LeaseKind, Leases};
 use crate::clock;
 use crate::events::EventSink;
 use crate::farm::Farm;
+use crate::metrics::DhcpMetrics;
 use interfaces::Interfaces;
 use neighbour::Neighbours;
 use responder::Responder;
@@ -110,6 +111,7 @@ pub fn spawn(
     farm: Arc<Farm>,
     leases: Arc<Leases>,
     events: Arc<dyn EventSink>,
+    metrics: DhcpMetrics,
     options: DhcpOptions,
 ) -> Result<DhcpServer, DhcpError> {
     let mut sockets = vec![listen(SERVER_PORT).map_err(|source| DhcpError::Listen {
@@ -136,6 +138,7 @@ pub fn spawn(
         farm,
         leases,
         events,
+        metrics,
         responder: Responder {
             http_port: options.http_port,
         },

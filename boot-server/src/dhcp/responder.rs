@@ -10,6 +10,7 @@ mod address;
 mod answer;
 mod boot;
 mod link;
+mod reason;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use boot_proto::ids::MacAddr;
 use boot_proto::resources::{DhcpMode, Object, SubnetSpec};
 use boot_proto::time::WallClock;
 use ipnet::Ipv4Net;
+
+pub use reason::message_word;
 
 use super::leases::{Change, LeaseTable};
 use crate::events::BootEvent;
@@ -190,6 +193,8 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// What to tell the boot log once it is said.
     pub event: Option<BootEvent>,
+    /// What the client sent; `None` where it is no DHCP message.
+    pub kind: Option<MessageType>,
     /// The client, where it is known.
     pub mac: Option<MacAddr>,
     /// The machine it is, where it is known.
@@ -233,6 +238,7 @@ impl Responder {
             decision: Decision::Silent(Why::NotARequest),
             changes: Vec::new(),
             event: None,
+            kind: None,
             mac: None,
             machine: None,
         };
@@ -256,13 +262,14 @@ impl Responder {
         if message.op != Op::Request {
             return Err(Why::NotARequest);
         }
+        outcome.kind = message.message_type();
         let no_mac = Why::NoMac {
             htype: message.htype,
             hlen: message.hlen,
         };
         let mac = message.mac().ok_or(no_mac)?;
         outcome.mac = Some(mac);
-        let kind = message.message_type().ok_or(Why::Bootp)?;
+        let kind = outcome.kind.ok_or(Why::Bootp)?;
         match kind {
             MessageType::Release => {
                 return Err(request::release(

@@ -24,12 +24,13 @@ use super::interfaces::Interfaces;
 use super::leases::Leases;
 use super::log;
 use super::neighbour::Neighbours;
-use super::responder::{Decision, Destination, Ingress, Outcome, Reply, Responder};
+use super::responder::{Decision, Destination, Ingress, Outcome, Reply, Responder, message_word};
 use super::router::Solicitations;
 use crate::clock;
 use crate::events::EventSink;
 use crate::farm::Farm;
 use crate::inventory::Inventory;
+use crate::metrics::DhcpMetrics;
 
 /// Datagrams decided on before the first of them is answered.
 const MAX_BATCH: usize = 256;
@@ -46,6 +47,7 @@ pub(super) struct Service {
     pub farm: Arc<Farm>,
     pub leases: Arc<Leases>,
     pub events: Arc<dyn EventSink>,
+    pub metrics: DhcpMetrics,
     pub responder: Responder,
     /// Interfaces to serve; empty for all.
     pub served: Vec<String>,
@@ -143,11 +145,24 @@ impl Service {
                     .handle(inventory, table, clock::wall(), &ingress, datagram)
             });
             log::decision(&ingress, &outcome);
+            self.count(&outcome);
             answers.push(Answer {
                 outcome,
                 socket: at,
                 interface: arrival.interface,
             });
+        }
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        self.metrics.received(message_word(outcome.kind));
+        match &outcome.decision {
+            Decision::Silent(why) => self.metrics.silent(why.word()),
+            Decision::Reply(reply) => {
+                if let Some(refusal) = reply.refusal {
+                    self.metrics.refused(refusal.word());
+                }
+            }
         }
     }
 
@@ -228,7 +243,14 @@ impl Service {
         if changes.is_empty() {
             return;
         }
-        if let Err(error) = self.leases.commit(&changes) {
+        let began = clock::monotonic();
+        let committed = self.leases.commit(&changes);
+        if committed.is_ok() {
+            let took = clock::monotonic().since(began);
+            self.metrics.committed(changes.len(), took);
+        }
+        if let Err(error) = committed {
+            self.metrics.failed("store");
             let error = &error as &dyn std::error::Error;
             tracing::error!(
                 leases = changes.len(),
@@ -242,7 +264,12 @@ impl Service {
     fn conclude(&mut self, answer: Answer) {
         if let Decision::Reply(reply) = &answer.outcome.decision {
             let sent = self.send(reply, answer.socket, answer.interface);
+            if sent.is_ok() {
+                let kind = reply.message.message_type();
+                self.metrics.replied(message_word(kind));
+            }
             if let Err(error) = sent {
+                self.metrics.failed("send");
                 let mac = answer.outcome.mac.map(|mac| mac.to_string());
                 tracing::warn!(mac, to = ?reply.to, %error, "sending a DHCP reply");
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use boot_proto::api::{BootView, ChassisInventory, ImageView, LeaseView, MachineView, PowerOrders};
@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::App;
 use super::errors::{Failure, blocking, not_found};
 use crate::clock;
+use crate::dhcp::leases::Usage;
 use crate::explain::{self, Explanation};
 use crate::farm::FarmError;
 use crate::images::resolve_name;
@@ -102,6 +103,7 @@ pub fn router(app: App, token: BearerToken) -> Router {
         .route("/api/v1/images", get(images))
         .route("/api/v1/explain/{who}", get(explain))
         .route("/api/v1/chassis/{name}/inventory", put(observe))
+        .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(INVENTORY_LIMIT))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::new(token), authorize));
@@ -148,6 +150,21 @@ async fn ready(State(app): State<App>) -> Result<String, Failure> {
                 format!("ok, with {count} mistakes in the manifests, which are not in force\n")
             }
         })
+    })
+    .await
+}
+
+async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
+    let kind = [(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)];
+    blocking(move || {
+        let inventory = app.farm.inventory();
+        let subnets: Vec<_> = inventory.subnets().collect();
+        app.metrics.dhcp.forget_subnets();
+        for usage in app.leases.usage(&subnets, clock::wall()) {
+            let Usage { subnet, held, free } = usage;
+            app.metrics.dhcp.leases(&subnet, held, free);
+        }
+        Ok((kind, app.metrics.page()))
     })
     .await
 }

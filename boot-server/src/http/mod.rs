@@ -29,6 +29,7 @@ use crate::dhcp::Leases;
 use crate::farm::Farm;
 use crate::images::{ImageError, ImageStore, StoredImage, resolve_name};
 use crate::inventory::{Assignment, Inventory};
+use crate::metrics::Metrics;
 use crate::tokens::Tokens;
 
 pub use listener::{Limits, serve};
@@ -51,6 +52,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Folder of boot loaders.
     pub loaders: PathBuf,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The routes of the boot face.

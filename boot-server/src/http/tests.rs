@@ -128,6 +128,7 @@ fn app(dir: &Path, manifests: &Path) -> App {
         boots: BootLog::open(database.clone()).unwrap(),
         tokens: Tokens::open(database, manifests).unwrap(),
         loaders: dir.join("loaders"),
+        metrics: crate::metrics::Metrics::new(),
     }
 }
 

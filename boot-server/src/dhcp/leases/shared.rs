@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use boot_proto::api::LeaseView;
 use boot_proto::ids::MacAddr;
+use boot_proto::resources::{AddressRange, Object, SubnetSpec};
 use boot_proto::time::WallClock;
 
-use super::{Change, Lease, LeaseTable};
+use super::{Change, Lease, LeaseKind, LeaseTable};
 use crate::store::{Batch, Database, StoreError};
 
 /// All leases. Share them as `Arc<Leases>`.
@@ -15,6 +16,17 @@ use crate::store::{Batch, Database, StoreError};
 pub struct Leases {
     database: Database,
     table: Mutex<LeaseTable>,
+}
+
+/// How full a subnet is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Its name.
+    pub subnet: String,
+    /// Leases that hold now.
+    pub held: u64,
+    /// Addresses of its ranges that nobody holds and that do not rest.
+    pub free: u64,
 }
 
 impl Leases {
@@ -57,6 +69,30 @@ impl Leases {
                 expires: lease.expires,
             })
             .collect()
+    }
+
+    /// How many leases of each subnet hold now, by its name, and in how many
+    /// addresses of its ranges.
+    #[must_use]
+    pub fn usage(&self, subnets: &[&Object<SubnetSpec>], now: WallClock) -> Vec<Usage> {
+        let table = self.lock();
+        let of = |subnet: &&Object<SubnetSpec>| {
+            let mut usage = Usage {
+                subnet: subnet.name().to_owned(),
+                ..Usage::default()
+            };
+            usage.free = subnet.spec.ranges.iter().map(AddressRange::count).sum();
+            let within = table.within(subnet.spec.cidr);
+            for lease in within.filter(|lease| lease.is_active(now)) {
+                usage.held += u64::from(lease.kind != LeaseKind::Declined);
+                let mut ranges = subnet.spec.ranges.iter();
+                if ranges.any(|range| range.contains(lease.address)) {
+                    usage.free = usage.free.saturating_sub(1);
+                }
+            }
+            usage
+        };
+        subnets.iter().map(of).collect()
     }
 
     /// Decides on the table; no write happens here.

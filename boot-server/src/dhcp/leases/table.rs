@@ -7,6 +7,7 @@ use std::time::Duration;
 use boot_proto::ids::MacAddr;
 use boot_proto::resources::AddressRange;
 use boot_proto::time::WallClock;
+use ipnet::Ipv4Net;
 
 use super::{Lease, LeaseKind};
 
@@ -81,6 +82,12 @@ impl LeaseTable {
     /// All leases by address.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values()
+    }
+
+    /// Leases on addresses of a network, active or not.
+    pub fn within(&self, network: Ipv4Net) -> impl Iterator<Item = &Lease> {
+        let range = network.network()..=network.broadcast();
+        self.leases.range(range).map(|(_, lease)| lease)
     }
 
     /// Leases that a MAC has or had, by address.

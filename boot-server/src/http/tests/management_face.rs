@@ -137,3 +137,23 @@ async fn an_inventory_of_a_chassis_nobody_declared_is_refused() {
         .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn the_metrics_page_is_behind_the_token() {
+    let face = Face::new().await;
+    assert_eq!(
+        face.ask("GET", "/metrics", "", "").await.0,
+        StatusCode::UNAUTHORIZED
+    );
+    face.bench.app.metrics.dhcp.received("discover");
+    let (status, page) = face.ask("GET", "/metrics", &face.token.header(), "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        page.contains("moonfarm_dhcp_messages_total{message=\"discover\"} 1\n"),
+        "{page}"
+    );
+    assert!(
+        page.contains("moonfarm_dhcp_free_addresses{subnet="),
+        "{page}"
+    );
+}
