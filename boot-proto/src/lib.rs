@@ -12,6 +12,7 @@ pub mod dhcp;
 pub mod hardware_profile;
 pub mod ids;
 pub mod image;
+pub mod kubernetes;
 pub mod manifest;
 pub mod quantity;
 pub mod redfish_rules;

@@ -126,6 +126,7 @@ pub struct PhaseTime {
 /// What a machine found out about itself (SMBIOS by way of `/sys/class/dmi/id`,
 /// `/proc/meminfo`, `/sys/class/net`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct MachineFacts {
     /// MACs of all physical NICs, sorted.

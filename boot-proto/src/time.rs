@@ -54,6 +54,17 @@ impl WallClock {
             })
             .unwrap_or_else(|| format!("{seconds} s after 1970"))
     }
+
+    /// Reads a time as RFC 3339 has it, in any zone; `None` where it is none or
+    /// lies before 1970.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let format = &time::format_description::well_known::Rfc3339;
+        let at = time::OffsetDateTime::parse(text, format).ok()?;
+        u64::try_from(at.unix_timestamp_nanos() / 1_000_000)
+            .ok()
+            .map(Self)
+    }
 }
 
 /// A duration in whole milliseconds, at most `u64::MAX`.
@@ -77,5 +88,17 @@ mod tests {
             WallClock(u64::MAX)
         );
         assert!(!WallClock(u64::MAX).to_rfc3339().is_empty());
+        for (text, millis) in [
+            ("2023-11-14T22:13:20Z", Some(1_700_000_000_000)),
+            ("2023-11-14T23:13:20.250000+01:00", Some(1_700_000_000_250)),
+            ("1969-12-31T23:59:58Z", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(
+                WallClock::from_rfc3339(text),
+                millis.map(WallClock),
+                "{text}"
+            );
+        }
     }
 }

@@ -58,6 +58,11 @@ pub fn is_placeholder(uuid: &str) -> bool {
     normal(uuid).is_none_or(|uuid| PLACEHOLDERS.contains(&uuid.as_str()))
 }
 
+/// The UUIDs that are known to be shared by whole product lines.
+pub fn placeholders() -> impl Iterator<Item = &'static str> {
+    PLACEHOLDERS.into_iter()
+}
+
 /// The UUID in its normal form where it can tell a machine from others.
 #[must_use]
 pub fn usable(text: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The commands people run in a checkout: `cargo xtask COMMAND`.
 
 mod cache;
+mod crds;
 mod demo;
 mod farm;
 mod image;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Fetch or build the Kubernetes programs and print the folder they are in.
     Kube,
+    /// Write the CustomResourceDefinitions into deploy/crds.
+    Crds(crds::CrdsOptions),
     /// Node images.
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -50,6 +53,7 @@ fn run_command(command: Command) -> anyhow::Result<()> {
             println!("{}", kube_binaries::provide()?.folder.display());
             Ok(())
         }
+        Command::Crds(options) => crds::run(&options),
         Command::Image(command) => image::run(&command),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),

@@ -8,6 +8,21 @@ use crate::time::WallClock;
 
 /// A chassis manager or BMC and how to talk to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "Chassis",
+        plural = "chassis",
+        shortname = "ch",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::ChassisStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChassisSpec {
     /// `host`, `host:port`, or an `https://` URL.
@@ -55,6 +70,7 @@ const fn power_interval() -> Span {
 
 /// Where the login of a chassis manager or BMC is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Credentials {
     /// User name; may be left out where a Secret has it under `username`.

@@ -6,6 +6,21 @@ use crate::quantity::Span;
 
 /// A Kubernetes cluster and where the credentials to mint its tokens are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "Cluster",
+        plural = "clusters",
+        shortname = "mcl",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::ResourceStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ClusterSpec {
     /// `host:port` of the API server, as nodes reach it.

@@ -13,6 +13,21 @@ use crate::time::WallClock;
 /// What is wanted of a machine. Every field may be left out: a machine that a
 /// chassis manager shows, or that boots, is a Machine without being declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "Machine",
+        plural = "machines",
+        shortname = "mc",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::MachineStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct MachineSpec {
     /// Chassis it sits in.
@@ -52,6 +67,7 @@ pub struct MachineSpec {
 
 /// Power an operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 pub enum DesiredPower {
     /// Running.
     On,
@@ -61,6 +77,7 @@ pub enum DesiredPower {
 
 /// Power as the chassis manager or BMC shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 pub enum ObservedPower {
     /// Running, or on its way there.
     On,

@@ -160,3 +160,15 @@ impl Resource {
         }
     }
 }
+
+/// The kinds as objects of a Kubernetes API server.
+#[cfg(feature = "crd")]
+pub mod crd_types {
+    pub use super::chassis::Chassis;
+    pub use super::cluster::Cluster;
+    pub use super::image::Image;
+    pub use super::machine::Machine;
+    pub use super::node_pool::NodePool;
+    pub use super::profile::Profile;
+    pub use super::subnet::Subnet;
+}

@@ -10,6 +10,21 @@ use crate::ids::MacAddr;
 
 /// Which machines, and what they become.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "NodePool",
+        plural = "nodepools",
+        shortname = "np",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::ResourceStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NodePoolSpec {
     /// Which machines belong to it.
@@ -46,6 +61,7 @@ pub struct NodePoolSpec {
 
 /// Machines by name, MAC, slot or label; whatever matches one of them belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct MachineSelector {
     /// Machine names.

@@ -9,6 +9,21 @@ use crate::quantity::ByteSize;
 /// A fragment of node configuration. A pool lists several; they are merged in
 /// that order (see [`ProfileSpec::merge`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "Profile",
+        plural = "profiles",
+        shortname = "prof",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::ResourceStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ProfileSpec {
     /// Kernel arguments; those of later profiles come after.
@@ -57,6 +72,7 @@ pub struct ProfileSpec {
 
 /// A tmpfs with an explicit size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TmpfsMount {
     /// Absolute mount point.
@@ -70,6 +86,7 @@ pub struct TmpfsMount {
 
 /// A file written into the new root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FileEntry {
     /// Absolute path.
@@ -86,6 +103,7 @@ pub struct FileEntry {
 
 /// A systemd unit, written, enabled or masked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Unit {
     /// Name with its suffix, such as `chrony.service`.
@@ -103,6 +121,7 @@ pub struct Unit {
 
 /// A Kubernetes taint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Taint {
     /// Key, a qualified name.
@@ -116,6 +135,7 @@ pub struct Taint {
 
 /// Effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 pub enum TaintEffect {
     /// New pods that do not tolerate it are not scheduled.
     NoSchedule,

@@ -10,9 +10,25 @@ use crate::quantity::Span;
 
 /// A network that boot-server serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "crd",
+    derive(kube_derive::CustomResource, schemars::JsonSchema),
+    kube(
+        group = "moonfarm.dev",
+        version = "v1alpha1",
+        kind = "Subnet",
+        plural = "subnets",
+        shortname = "sn",
+        category = "moonfarm",
+        namespaced,
+        status = "crate::kubernetes::status::ResourceStatus",
+        crates(kube_core = "::kube_core")
+    )
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SubnetSpec {
     /// Network address and prefix length, such as `10.28.0.0/16`.
+    #[cfg_attr(feature = "crd", schemars(with = "String"))]
     pub cidr: Ipv4Net,
     /// Default gateway, option 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +63,7 @@ pub struct SubnetSpec {
 
 /// Addresses from `from` to `to`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AddressRange {
     /// First address.
@@ -72,6 +89,7 @@ impl AddressRange {
 
 /// What boot-server does on a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DhcpMode {
     /// Gives addresses and boot information.
