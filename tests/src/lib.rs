@@ -2,6 +2,7 @@
 
 pub mod chassis;
 pub mod demo;
+pub mod fleet;
 pub mod kube;
 pub mod lab;
 pub mod needs;

@@ -1,5 +1,6 @@
 //! The commands people run in a checkout: `cargo xtask COMMAND`.
 
+mod bench;
 mod cache;
 mod crds;
 mod demo;
@@ -33,6 +34,9 @@ enum Command {
     Image(image::ImageCommand),
     /// Run a whole farm on this machine: virtual cartridges from power-on to Ready.
     Demo(demo::DemoOptions),
+    /// Measure our programs, and others beside them.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Run every check and test.
     Test(test::TestOptions),
 }
@@ -56,6 +60,7 @@ fn run_command(command: Command) -> anyhow::Result<()> {
         Command::Crds(options) => crds::run(&options),
         Command::Image(command) => image::run(&command),
         Command::Demo(options) => demo::run(&options),
+        Command::Bench(command) => bench::run(&command),
         Command::Test(options) => test::run(&options),
     }
 }

@@ -20,6 +20,8 @@ pub enum Fault {
     IgnoreBootOnce,
     /// Breaks the connection after this many bytes of an answer.
     BreakAfter(usize),
+    /// Waits this long before every answer, as a busy one does.
+    Wait(Duration),
     /// Waits this long after every byte.
     Drip(Duration),
     /// Puts a line of this many bytes into every answer.

@@ -80,6 +80,13 @@ async fn perform(
     command: &str,
 ) -> Result<Next, Gone> {
     shared.note_command(command);
+    let wait = terminal.faults.find(|f| match f {
+        Fault::Wait(wait) => Some(*wait),
+        _ => None,
+    });
+    if let Some(wait) = wait {
+        tokio::time::sleep(wait).await;
+    }
     let begins = |prefix: &str| command.trim().starts_with(prefix);
     if terminal
         .faults

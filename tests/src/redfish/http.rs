@@ -69,6 +69,17 @@ impl Reply {
         }
     }
 
+    /// An answer whose body is JSON already.
+    #[must_use]
+    pub fn text(status: u16, body: String) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type".into(), "application/json".into())],
+            body: body.into_bytes(),
+            fault: None,
+        }
+    }
+
     /// An answer without a body.
     #[must_use]
     pub fn empty(status: u16) -> Self {
@@ -86,16 +97,28 @@ impl Reply {
     }
 }
 
+/// Something that answers requests.
+pub(crate) trait Answers: Send + Sync {
+    /// The reply, or `None` to end the connection.
+    fn answer(&self, request: &Request) -> Option<Reply>;
+}
+
+impl Answers for Mutex<Service> {
+    fn answer(&self, request: &Request) -> Option<Reply> {
+        Some(self.lock().ok()?.handle(request))
+    }
+}
+
 /// Answers the requests of one connection until either side has enough.
-pub(super) async fn serve_connection<S>(mut stream: S, service: &Mutex<Service>) -> io::Result<()>
+pub(crate) async fn serve_connection<S, A>(mut stream: S, service: &A) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    A: Answers,
 {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
-        let reply = match service.lock() {
-            Ok(mut service) => service.handle(&request),
-            Err(_) => return Ok(()),
+        let Some(reply) = service.answer(&request) else {
+            return Ok(());
         };
         let is_last = request
             .header("connection")

@@ -5,7 +5,7 @@
 //! `faults` spoils answers, `http` and `tls` are the wire.
 
 mod faults;
-mod http;
+pub(crate) mod http;
 mod service;
 mod tls;
 mod tree;
@@ -81,9 +81,9 @@ impl VirtualBmc {
                 connections.spawn(async move {
                     // A client that goes away is none of our business.
                     let _ = match acceptor {
-                        None => http::serve_connection(stream, &service).await,
+                        None => http::serve_connection(stream, service.as_ref()).await,
                         Some(acceptor) => match acceptor.accept(stream).await {
-                            Ok(stream) => http::serve_connection(stream, &service).await,
+                            Ok(stream) => http::serve_connection(stream, service.as_ref()).await,
                             Err(error) => Err(error),
                         },
                     };

@@ -269,22 +269,9 @@ impl Service {
         });
         let mut body = entry.body.clone();
         if expands == Some(true) && request.path.contains("$expand") {
-            self.expand(&mut body);
+            self.tree.expand(&mut body);
         }
         Reply::json(entry.status, &body).with("ETag", etag(entry))
-    }
-
-    fn expand(&self, collection: &mut Value) {
-        let members = collection.get_mut("Members").and_then(Value::as_array_mut);
-        for member in members.into_iter().flatten() {
-            let uri = member
-                .get("@odata.id")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if let Some(entry) = self.tree.get(uri).filter(|entry| entry.text.is_none()) {
-                *member = entry.body.clone();
-            }
-        }
     }
 
     /// A system shows an order only after some looks.

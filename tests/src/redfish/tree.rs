@@ -136,6 +136,28 @@ impl Tree {
         self.entries.get_mut(&key(path))
     }
 
+    /// All resources by path, in lower case; refusals are left out.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.text.is_none())
+            .map(|(path, entry)| (path.as_str(), &entry.body))
+    }
+
+    /// Puts the members of a collection into it, as `$expand` asks for.
+    pub fn expand(&self, collection: &mut Value) {
+        let members = collection.get_mut("Members").and_then(Value::as_array_mut);
+        for member in members.into_iter().flatten() {
+            let uri = member
+                .get("@odata.id")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if let Some(entry) = self.get(uri).filter(|entry| entry.text.is_none()) {
+                *member = entry.body.clone();
+            }
+        }
+    }
+
     /// Paths of all resources directly below a path.
     #[must_use]
     pub fn children(&self, path: &str) -> Vec<String> {
