@@ -108,7 +108,9 @@ fn is_system(path: &str) -> bool {
 
 impl Answers for Bmc {
     fn answer(&self, request: &Request) -> Option<Reply> {
-        let delay = self.delays.of(self.number, self.account.asked(self.number));
+        let is_system = is_system(&request.path);
+        let asked = self.account.asked(self.number, is_system);
+        let delay = self.delays.of(self.number, asked);
         let mut reply = self.reply(request);
         reply.fault = Some(Fault::Delay(delay));
         let (account, number) = (Arc::clone(&self.account), self.number);
