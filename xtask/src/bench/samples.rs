@@ -73,7 +73,9 @@ pub fn repeat(times: u32, mut measure: impl FnMut() -> Result<f64>) -> Result<Sa
 #[must_use]
 pub fn number(value: f64) -> String {
     let size = value.abs();
-    if size >= 100.0 || size < f64::EPSILON {
+    if size < f64::EPSILON {
+        "0".into()
+    } else if size >= 100.0 {
         format!("{value:.0}")
     } else if size >= 10.0 {
         format!("{value:.1}")
