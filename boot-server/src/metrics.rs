@@ -4,6 +4,7 @@
 //! operators gave, never a MAC, an address or a serial number.
 
 mod dhcp;
+mod tftp;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub use dhcp::DhcpMetrics;
+pub use tftp::TftpMetrics;
 
 /// What the page is: OpenMetrics, which Prometheus reads as it reads its own.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,6 +23,8 @@ pub struct Metrics {
     registry: Registry,
     /// Of DHCP.
     pub dhcp: DhcpMetrics,
+    /// Of TFTP.
+    pub tftp: TftpMetrics,
 }
 
 impl Metrics {
@@ -29,7 +33,12 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("moonfarm");
         let dhcp = DhcpMetrics::register(registry.sub_registry_with_prefix("dhcp"));
-        Arc::new(Self { registry, dhcp })
+        let tftp = TftpMetrics::register(registry.sub_registry_with_prefix("tftp"));
+        Arc::new(Self {
+            registry,
+            dhcp,
+            tftp,
+        })
     }
 
     /// The page as Prometheus fetches it.

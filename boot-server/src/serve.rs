@@ -53,6 +53,8 @@ pub struct ServeOptions {
     pub dhcp: bool,
     /// Whether to serve TFTP.
     pub tftp: bool,
+    /// Whether TFTP answers from the port that was asked, and from no other.
+    pub tftp_single_port: bool,
 }
 
 /// Why the server cannot start.
@@ -232,7 +234,11 @@ fn start_datagrams(
         Some(tftp::spawn(
             files,
             Arc::clone(&events),
-            TftpOptions::default(),
+            app.metrics.tftp.clone(),
+            TftpOptions {
+                single_port: options.tftp_single_port,
+                ..TftpOptions::default()
+            },
         )?)
     } else {
         None

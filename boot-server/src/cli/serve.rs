@@ -44,6 +44,11 @@ pub(super) struct ServeArgs {
     /// Do not serve TFTP.
     #[arg(long)]
     no_tftp: bool,
+    /// Send files by TFTP from port 69 itself instead of a port for each
+    /// transfer. For networks that translate addresses, such as a Kubernetes
+    /// Service, where an answer from another port does not get through.
+    #[arg(long)]
+    tftp_single_port: bool,
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -56,6 +61,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         loaders: args.loaders,
         dhcp: !args.no_dhcp,
         tftp: !args.no_tftp,
+        tftp_single_port: args.tftp_single_port,
     };
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,7 +92,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
 /// would leave none for HTTP and the store. The hard limit is meant for this.
 fn raise_open_files() {
     /// Twice what all limits of the faces add up to.
-    const ENOUGH: u64 = 32_768;
+    const ENOUGH: u64 = 131_072;
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         let wanted = hard.min(ENOUGH);
         if soft >= wanted {

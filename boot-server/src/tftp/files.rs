@@ -1,20 +1,24 @@
 //! The files TFTP may send: those of one folder, by clean relative names.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// Largest file; loaders have one or two MiB.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+/// Larger files are read from the disk's cache block by block; loaders, of one
+/// or two MiB, are kept in memory and shared by all transfers.
+const MAX_CACHED_BYTES: u64 = 4 << 20;
 /// Files kept in memory; a farm uses a handful.
 const MAX_CACHED: usize = 16;
+/// Where a link that leaves the folder may lead: to what packages of boot
+/// loaders and kernels bring. Debian's `ipxe` links to `/boot`.
+const LINKED: [&str; 3] = ["/boot", "/usr/lib", "/usr/share"];
 
-/// The folder of boot loaders that TFTP serves; nothing outside it is
-/// reachable by a name, though links in it are followed (Debian's `ipxe`
-/// package links to `/boot`).
+/// The folder of boot loaders that TFTP serves. No name leads out of it, and
+/// links only to the system's own folders of boot files.
 #[derive(Clone, Debug)]
 pub struct TftpFiles {
     /// Folder of loader files, such as `/usr/lib/ipxe`.
@@ -30,9 +34,14 @@ pub enum FileError {
     /// No such file.
     #[error("there is no file {0}")]
     NotFound(String),
-    /// A folder, a device, or too large a file.
-    #[error("{0} is no file of at most {MAX_FILE_BYTES} bytes")]
-    Unsuitable(String),
+    /// A folder, a device, a link out of the folder, or not for everybody.
+    #[error("{name} is not sent: {reason}")]
+    Unsuitable {
+        /// Name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// It cannot be read.
     #[error("reading {name}")]
     Read {
@@ -44,6 +53,47 @@ pub enum FileError {
     },
 }
 
+/// What is in a file, for any number of transfers at once.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// In memory.
+    Kept(Arc<[u8]>),
+    /// In an open file of that many bytes.
+    OnDisk(Arc<File>, u64),
+}
+
+impl Content {
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Kept(bytes) => bytes.len() as u64,
+            Self::OnDisk(_, size) => *size,
+        }
+    }
+
+    /// Appends `count` bytes from `at` on, all of which are inside the file.
+    pub(super) fn append(
+        &self,
+        at: u64,
+        count: usize,
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        match self {
+            Self::Kept(bytes) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let part = bytes.get(at..at.saturating_add(count));
+                buffer.extend_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+            Self::OnDisk(file, _) => {
+                let start = buffer.len();
+                buffer.resize(start.saturating_add(count), 0);
+                let space = buffer.get_mut(start..).unwrap_or_default();
+                file.read_exact_at(space, at)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     modified: Option<SystemTime>,
@@ -51,9 +101,9 @@ struct Version {
 }
 
 /// Files by their relative path.
-type Cached = HashMap<PathBuf, (Version, Arc<[u8]>)>;
+type Cached = HashMap<PathBuf, (Version, Content)>;
 
-/// Files read once and shared by all transfers, read again when they change.
+/// Files opened once and shared by all transfers, opened again when they change.
 #[derive(Debug)]
 pub(super) struct FileCache {
     dir: PathBuf,
@@ -69,10 +119,9 @@ impl FileCache {
     }
 
     /// The content of a file. Blocks on the disk when it is not in memory.
-    pub(super) fn read(&self, name: &str) -> Result<Arc<[u8]>, FileError> {
+    pub(super) fn read(&self, name: &str) -> Result<Content, FileError> {
         let relative =
             clean(name).ok_or_else(|| FileError::Name(name.chars().take(80).collect()))?;
-        let path = self.dir.join(&relative);
         let shown = relative.display().to_string();
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
@@ -83,24 +132,29 @@ impl FileCache {
                 source,
             },
         };
-        // Asked before it is opened: opening a FIFO would wait for ever.
-        let metadata = std::fs::metadata(&path).map_err(failed)?;
-        if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-            return Err(FileError::Unsuitable(shown));
+        let unsuitable = |reason| FileError::Unsuitable {
+            name: shown.clone(),
+            reason,
+        };
+        let (file, metadata) = self.open(&relative).map_err(failed)?.ok_or_else(|| {
+            unsuitable("it is a link to a place outside of the folder of loaders")
+        })?;
+        if !metadata.is_file() {
+            return Err(unsuitable("it is not a regular file"));
+        }
+        // Whoever is on the network may have it, so everybody here must too.
+        if metadata.permissions().mode() & 0o004 == 0 {
+            return Err(unsuitable("not everybody on this host may read it"));
         }
         let version = Version {
             modified: metadata.modified().ok(),
             bytes: metadata.len(),
         };
-        let cached = self
-            .lock()
-            .get(&relative)
-            .filter(|(known, _)| *known == version)
-            .map(|(_, content)| content.clone());
-        if let Some(content) = cached {
+        let known = self.lock().get(&relative).cloned();
+        if let Some((_, content)) = known.filter(|(known, _)| *known == version) {
             return Ok(content);
         }
-        let content = read_bounded(&path).map_err(failed)?;
+        let content = content(file, version.bytes).map_err(failed)?;
         let mut files = self.lock();
         if files.len() >= MAX_CACHED {
             files.clear();
@@ -109,17 +163,37 @@ impl FileCache {
         Ok(content)
     }
 
+    /// Opens a file where its links may lead; `None` where they may not.
+    fn open(&self, relative: &Path) -> std::io::Result<Option<(File, Metadata)>> {
+        let folder = self.dir.canonicalize()?;
+        let path = folder.join(relative).canonicalize()?;
+        let is_allowed =
+            path.starts_with(&folder) || LINKED.iter().any(|allowed| path.starts_with(allowed));
+        if !is_allowed {
+            return Ok(None);
+        }
+        // Opening a FIFO would wait for ever otherwise, and the links are
+        // followed already.
+        let file = File::options()
+            .read(true)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+            .open(&path)?;
+        let metadata = file.metadata()?;
+        Ok(Some((file, metadata)))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Cached> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<Arc<[u8]>> {
-    let mut content = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES)
-        .read_to_end(&mut content)?;
-    Ok(content.into())
+fn content(file: File, size: u64) -> std::io::Result<Content> {
+    if size > MAX_CACHED_BYTES {
+        return Ok(Content::OnDisk(Arc::new(file), size));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_CACHED_BYTES).read_to_end(&mut bytes)?;
+    Ok(Content::Kept(bytes.into()))
 }
 
 /// A requested name as a path below the folder. Leading slashes are dropped,
@@ -140,6 +214,9 @@ fn clean(name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -159,6 +236,13 @@ mod tests {
         }
     }
 
+    fn bytes(content: &Content) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let size = usize::try_from(content.size()).unwrap();
+        content.append(0, size, &mut bytes).unwrap();
+        bytes
+    }
+
     #[test]
     fn files_are_read_again_when_they_change() {
         let dir = tempfile::tempdir().unwrap();
@@ -167,12 +251,48 @@ mod tests {
         });
         assert!(matches!(files.read("a"), Err(FileError::NotFound(_))));
         std::fs::write(dir.path().join("a"), "one").unwrap();
-        assert_eq!(*files.read("/a").unwrap(), *b"one");
+        assert_eq!(bytes(&files.read("/a").unwrap()), b"one");
         std::fs::write(dir.path().join("a"), "longer").unwrap();
-        assert_eq!(*files.read("a").unwrap(), *b"longer");
+        assert_eq!(bytes(&files.read("a").unwrap()), b"longer");
         assert!(matches!(files.read("a/b"), Err(FileError::NotFound(_))));
         std::fs::create_dir(dir.path().join("d")).unwrap();
-        assert!(matches!(files.read("d"), Err(FileError::Unsuitable(_))));
+        assert!(matches!(files.read("d"), Err(FileError::Unsuitable { .. })));
         assert!(matches!(files.read("../a"), Err(FileError::Name(_))));
+        let large = vec![7; usize::try_from(MAX_CACHED_BYTES).unwrap() + 1];
+        std::fs::write(dir.path().join("large"), &large).unwrap();
+        let content = files.read("large").unwrap();
+        assert!(matches!(content, Content::OnDisk(..)));
+        assert!(bytes(&content) == large);
+    }
+
+    #[test]
+    fn links_and_modes_let_nothing_out() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let files = FileCache::new(TftpFiles {
+            dir: dir.path().to_owned(),
+        });
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("real"), "r").unwrap();
+        std::fs::write(path("private"), "p").unwrap();
+        std::fs::set_permissions(path("private"), Permissions::from_mode(0o600)).unwrap();
+        symlink("real", path("inside")).unwrap();
+        symlink(outside.path().join("secret"), path("file")).unwrap();
+        symlink(outside.path(), path("folder")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        nix::unistd::mkfifo(
+            &path("fifo"),
+            nix::sys::stat::Mode::from_bits_truncate(0o644),
+        )
+        .unwrap();
+        assert_eq!(bytes(&files.read("inside").unwrap()), b"r");
+        for name in ["file", "folder/secret", "private", "fifo"] {
+            assert!(
+                matches!(files.read(name), Err(FileError::Unsuitable { .. })),
+                "{name}"
+            );
+        }
+        assert!(files.read("loop").is_err());
     }
 }

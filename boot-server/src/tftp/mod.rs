@@ -1,19 +1,26 @@
 //! TFTP: boot loaders for firmware that knows nothing better.
 //!
 //! `transfer` decides, one transfer at a time; `files` knows what may be read;
-//! `socket` is the only part that talks.
+//! `clients` bounds who may have how much; `datagram` and `worker` talk, on a
+//! few threads of their own that share nothing but the files.
 
+mod clients;
+mod datagram;
 mod files;
-mod socket;
+mod server;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
+mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 pub use files::{FileError, TftpFiles};
-pub use socket::TftpServer;
+pub use server::TftpServer;
 
 use crate::events::EventSink;
+use crate::metrics::TftpMetrics;
 
 /// How TFTP is served.
 #[derive(Clone, Debug)]
@@ -22,8 +29,16 @@ pub struct TftpOptions {
     pub address: Ipv4Addr,
     /// Port to listen on: 69, or 0 for any that is free.
     pub port: u16,
-    /// Transfers at once; further clients are told to come back.
+    /// Transfers at once; further requests are left alone, so that clients ask
+    /// again.
     pub max_transfers: usize,
+    /// Transfers at once to one address; further requests are refused.
+    pub max_per_client: usize,
+    /// Whether all goes through the one port, for networks that translate
+    /// addresses and would not let an answer from another port pass.
+    pub single_port: bool,
+    /// Threads; 0 means as many as there are processors, at most four.
+    pub threads: usize,
 }
 
 impl Default for TftpOptions {
@@ -31,29 +46,34 @@ impl Default for TftpOptions {
         Self {
             address: Ipv4Addr::UNSPECIFIED,
             port: 69,
-            max_transfers: 4096,
+            max_transfers: 32_768,
+            max_per_client: 256,
+            single_port: false,
+            threads: 0,
         }
     }
 }
 
 /// Why TFTP cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("listening for TFTP on {address}")]
+#[error("listening for TFTP on {address}; is another TFTP server running?")]
 pub struct TftpError {
     address: SocketAddr,
     #[source]
     source: std::io::Error,
 }
 
-/// Starts serving TFTP in the background, on the current tokio runtime.
+/// Starts serving TFTP in the background, on threads of its own.
 ///
 /// # Errors
 /// When the port cannot be had.
 pub fn spawn(
     files: TftpFiles,
     events: Arc<dyn EventSink>,
+    metrics: TftpMetrics,
     options: TftpOptions,
 ) -> Result<TftpServer, TftpError> {
     let address = SocketAddr::from((options.address, options.port));
-    TftpServer::start(files, events, &options).map_err(|source| TftpError { address, source })
+    TftpServer::start(files, events, metrics, &options)
+        .map_err(|source| TftpError { address, source })
 }

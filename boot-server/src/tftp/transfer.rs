@@ -6,15 +6,15 @@
 //! packet is ever doubled by another one (RFC 1123 §4.2.3.1, the sorcerer's
 //! apprentice).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use boot_proto::tftp::{self, DEFAULT_BLOCK_BYTES, ErrorCode, FromClient, Request};
 use boot_proto::time::Monotonic;
 
-/// Largest block that is agreed to: what an Ethernet frame holds. Firmware's
-/// IP stacks put fragments together badly or not at all.
-const LARGEST_BLOCK_BYTES: usize = 1468;
+/// Headers of IP, UDP and TFTP before the block of a DATA packet.
+const HEADER_BYTES: usize = 20 + 8 + 4;
+/// Smallest block that RFC 2348 allows.
+const SMALLEST_BLOCK_BYTES: usize = 8;
 /// Largest window that is agreed to; more at once overruns small switches.
 const LARGEST_WINDOW: u64 = 64;
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,8 +26,15 @@ const LAST_BLOCK_TRIES: u32 = 3;
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send this to the client.
-    Send(Vec<u8>),
+    /// Send [`Transfer::options`] to the client.
+    SendOptions,
+    /// Send these blocks to the client, in one go.
+    SendBlocks {
+        /// The first of them, counted from 1.
+        first: u64,
+        /// How many there are, at least one.
+        count: u64,
+    },
     /// Nothing until a datagram comes, or this time is there.
     WaitUntil(Monotonic),
     /// The transfer is over.
@@ -68,7 +75,7 @@ pub enum Failure {
 /// A file on its way to one client.
 #[derive(Debug)]
 pub struct Transfer {
-    content: Arc<[u8]>,
+    size: u64,
     block_bytes: usize,
     window: u64,
     timeout: Duration,
@@ -88,12 +95,14 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A transfer as the client asks for it; options that we do not know, or
-    /// whose values RFCs do not allow, are left out of the answer.
+    /// A transfer of a file of `size` bytes as the client asks for it; options
+    /// that we do not know, or whose values RFCs do not allow, are left out of
+    /// the answer. A block is at most what one packet of `mtu` bytes holds:
+    /// firmware's IP stacks put fragments together badly or not at all.
     #[must_use]
-    pub fn new(content: Arc<[u8]>, request: &Request) -> Self {
+    pub fn new(size: u64, request: &Request, mtu: usize) -> Self {
         let mut transfer = Self {
-            content,
+            size,
             block_bytes: DEFAULT_BLOCK_BYTES,
             window: 1,
             timeout: FIRST_TIMEOUT,
@@ -110,7 +119,8 @@ impl Transfer {
             .options
             .iter()
             .filter_map(|(name, value)| {
-                Some((name.as_str(), transfer.agree(name, value.parse().ok()?)?))
+                let value = transfer.agree(name, value.parse().ok()?, mtu)?;
+                Some((name.as_str(), value))
             })
             .collect();
         if !agreed.is_empty() {
@@ -121,10 +131,11 @@ impl Transfer {
     }
 
     /// The value that an option gets, or `None` to leave it out.
-    fn agree(&mut self, name: &str, asked: u64) -> Option<String> {
+    fn agree(&mut self, name: &str, asked: u64, mtu: usize) -> Option<String> {
         match (name, asked) {
             ("blksize", 8..=65_464) => {
-                self.block_bytes = usize::try_from(asked).ok()?.min(LARGEST_BLOCK_BYTES);
+                let largest = mtu.saturating_sub(HEADER_BYTES).max(SMALLEST_BLOCK_BYTES);
+                self.block_bytes = usize::try_from(asked).ok()?.min(largest);
                 Some(self.block_bytes.to_string())
             }
             ("windowsize", 1..=65_535) => {
@@ -135,7 +146,7 @@ impl Transfer {
                 self.timeout = Duration::from_secs(asked);
                 Some(asked.to_string())
             }
-            ("tsize", _) => Some(self.content.len().to_string()),
+            ("tsize", _) => Some(self.size.to_string()),
             _ => None,
         }
     }
@@ -207,17 +218,20 @@ impl Transfer {
             self.time_out();
             return self.poll(now);
         }
-        if let Some(options) = &self.options {
-            let options = options.clone();
+        if self.options.is_some() {
             if self.options_due {
                 self.options_due = false;
                 self.wait(now);
-                return Output::Send(options);
+                return Output::SendOptions;
             }
-        } else if self.sent < self.blocks().min(self.acked + self.window) {
-            self.sent += 1;
-            self.wait(now);
-            return Output::Send(self.block(self.sent));
+        } else {
+            let last = self.blocks().min(self.acked + self.window);
+            if self.sent < last {
+                let (first, count) = (self.sent + 1, last - self.sent);
+                self.sent = last;
+                self.wait(now);
+                return Output::SendBlocks { first, count };
+            }
         }
         Output::WaitUntil(*self.deadline.get_or_insert(now.after(self.timeout)))
     }
@@ -237,10 +251,9 @@ impl Transfer {
             self.acked = self.blocks();
             self.end(None);
         } else if self.tries >= MAX_TRIES {
-            let size = self.content.len() as u64;
             self.end(Some(Failure::Timeout {
                 bytes: self.bytes(),
-                size,
+                size: self.size,
             }));
         } else {
             self.sent = self.acked;
@@ -256,32 +269,40 @@ impl Transfer {
     }
 
     fn bytes(&self) -> u64 {
-        (self.acked * self.block_bytes as u64).min(self.content.len() as u64)
+        (self.acked * self.block_bytes as u64).min(self.size)
     }
 
     /// Number of blocks. The last one is shorter than the others, and empty
     /// where the file ends with a full block.
     fn blocks(&self) -> u64 {
-        (self.content.len() / self.block_bytes) as u64 + 1
+        self.size / self.block_bytes as u64 + 1
     }
 
-    fn block(&self, number: u64) -> Vec<u8> {
-        let start = usize::try_from(number - 1)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(self.block_bytes);
-        let start = start.min(self.content.len());
-        let end = start
-            .saturating_add(self.block_bytes)
-            .min(self.content.len());
-        tftp::data(
-            wire_number(number),
-            self.content.get(start..end).unwrap_or_default(),
-        )
+    /// The OACK packet, where options were agreed to and not acknowledged yet.
+    #[must_use]
+    pub fn options(&self) -> Option<&[u8]> {
+        self.options.as_deref()
+    }
+
+    /// Where the block of that number lies in the file: its first byte and how
+    /// many bytes it has.
+    #[must_use]
+    pub fn block(&self, number: u64) -> (u64, usize) {
+        let block_bytes = self.block_bytes as u64;
+        let start = (number.saturating_sub(1) * block_bytes).min(self.size);
+        let left = usize::try_from(self.size - start).unwrap_or(usize::MAX);
+        (start, self.block_bytes.min(left))
+    }
+
+    /// Bytes of every DATA packet but the last.
+    #[must_use]
+    pub const fn packet_bytes(&self) -> usize {
+        self.block_bytes + 4
     }
 }
 
 /// A block's number on the wire.
-fn wire_number(block: u64) -> u16 {
+pub(super) fn wire_number(block: u64) -> u16 {
     u16::try_from(block % 65_536).unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use boot_proto::tftp::{Mode, ack};
+use boot_proto::tftp::{Mode, ack, data};
 use proptest::prelude::*;
 
 use super::*;
@@ -19,8 +19,28 @@ fn request(options: &[(&str, &str)]) -> Request {
     }
 }
 
-fn content(length: usize) -> Arc<[u8]> {
+fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+/// A transfer over Ethernet.
+fn transfer(size: usize, options: &[(&str, &str)]) -> Transfer {
+    Transfer::new(size as u64, &request(options), 1500)
+}
+
+/// The datagrams that an output stands for; none for a deadline or the end.
+fn datagrams(transfer: &Transfer, output: &Output, file: &[u8]) -> Vec<Vec<u8>> {
+    match output {
+        Output::SendOptions => vec![transfer.options().unwrap().to_vec()],
+        Output::SendBlocks { first, count } => (*first..first + count)
+            .map(|number| {
+                let (start, length) = transfer.block(number);
+                let start = start as usize;
+                data(wire_number(number), &file[start..start + length])
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn at(millis: u64) -> Monotonic {
@@ -75,13 +95,13 @@ impl Client {
 
 /// Runs a transfer to its end; how often DATA was sent, and the outcome.
 fn run(
-    file: &Arc<[u8]>,
+    file: &[u8],
     options: &[(&str, &str)],
     block_bytes: usize,
     window: u64,
     fates: &[Fate],
 ) -> (usize, Vec<u8>, Outcome) {
-    let mut transfer = Transfer::new(file.clone(), &request(options));
+    let mut transfer = transfer(file.len(), options);
     let mut client = Client {
         received: Vec::new(),
         blocks: 0,
@@ -101,16 +121,18 @@ fn run(
         let mut to_client = VecDeque::new();
         let deadline = loop {
             match transfer.poll(now) {
-                Output::Send(datagram) => {
-                    sent += usize::from(datagram[1] == 3);
-                    match fates.next().unwrap() {
-                        Fate::Arrives => to_client.push_back(datagram),
-                        Fate::Doubled => to_client.extend([datagram.clone(), datagram]),
-                        Fate::Lost => {}
-                    }
-                }
                 Output::WaitUntil(deadline) => break deadline,
                 Output::Done(outcome) => return (sent, client.received, outcome),
+                output => {
+                    for datagram in datagrams(&transfer, &output, file) {
+                        sent += usize::from(datagram[1] == 3);
+                        match fates.next().unwrap() {
+                            Fate::Arrives => to_client.push_back(datagram),
+                            Fate::Doubled => to_client.extend([datagram.clone(), datagram]),
+                            Fate::Lost => {}
+                        }
+                    }
+                }
             }
         };
         let mut answers = Vec::new();
@@ -150,7 +172,7 @@ fn files_arrive_whole() {
     ] {
         let file = content(length);
         let (sent, received, outcome) = run(&file, options, block_bytes, window, &[]);
-        assert!(received == file.to_vec(), "{length} {options:?}");
+        assert!(received == file, "{length} {options:?}");
         assert_eq!(
             outcome,
             Outcome {
@@ -170,7 +192,7 @@ fn files_arrive_whole() {
 fn block_numbers_roll_over() {
     let file = content(8 * 140_000 + 3);
     let (_, received, outcome) = run(&file, &[("blksize", "8")], 8, 1, &[]);
-    assert!(received == file.to_vec());
+    assert!(received == file);
     assert_eq!(outcome.error, None);
 }
 
@@ -178,7 +200,7 @@ fn block_numbers_roll_over() {
 fn a_doubled_packet_does_not_double_the_next() {
     let file = content(50 * 512);
     let (sent, received, _) = run(&file, &[], 512, 1, &[Fate::Doubled; 100]);
-    assert!(received == file.to_vec());
+    assert!(received == file);
     assert_eq!(sent, 51);
 }
 
@@ -199,9 +221,10 @@ fn options_are_answered_as_the_rfcs_allow() {
             b"blksize\x001024\0",
         ),
     ] {
-        let mut transfer = Transfer::new(content(1000), &request(asked));
-        let expected = Output::Send([&[0, 6], answered].concat());
-        assert_eq!(transfer.poll(at(0)), expected, "{asked:?}");
+        let mut transfer = transfer(1000, asked);
+        assert_eq!(transfer.poll(at(0)), Output::SendOptions, "{asked:?}");
+        let expected = [&[0, 6], answered].concat();
+        assert_eq!(transfer.options(), Some(&*expected), "{asked:?}");
     }
     // With nothing agreed to, the first packet is the first block.
     for asked in [
@@ -210,23 +233,40 @@ fn options_are_answered_as_the_rfcs_allow() {
         &[("windowsize", "x")],
         &[("other", "1")],
     ] {
-        let mut transfer = Transfer::new(content(3), &request(asked));
+        let mut transfer = transfer(3, asked);
+        let output = transfer.poll(at(0));
         assert_eq!(
-            transfer.poll(at(0)),
-            Output::Send(vec![0, 3, 0, 1, 0, 1, 2]),
+            datagrams(&transfer, &output, &[0, 1, 2]),
+            [[0, 3, 0, 1, 0, 1, 2]],
             "{asked:?}"
         );
     }
 }
 
 #[test]
+fn blocks_fit_into_the_mtu() {
+    for (mtu, asked, agreed) in [
+        (1500, "1468", "1468"),
+        (1500, "1469", "1468"),
+        (1400, "1468", "1368"),
+        (9000, "65464", "8968"),
+        (65_536, "65464", "65464"),
+        (20, "512", "8"),
+    ] {
+        let transfer = Transfer::new(1000, &request(&[("blksize", asked)]), mtu);
+        let expected = [b"\0\x06blksize\0", agreed.as_bytes(), b"\0"].concat();
+        assert_eq!(transfer.options(), Some(&*expected), "{mtu} {asked}");
+    }
+}
+
+#[test]
 fn a_silent_client_is_given_up() {
-    let mut transfer = Transfer::new(content(5000), &request(&[]));
+    let mut transfer = transfer(5000, &[]);
     let mut now = at(0);
     let mut sent = 0;
     let outcome = loop {
         match transfer.poll(now) {
-            Output::Send(_) => sent += 1,
+            Output::SendOptions | Output::SendBlocks { .. } => sent += 1,
             Output::WaitUntil(deadline) => now = deadline,
             Output::Done(outcome) => break outcome,
         }
@@ -244,13 +284,13 @@ fn a_silent_client_is_given_up() {
 
 #[test]
 fn a_rom_that_does_not_acknowledge_the_last_block_has_the_file() {
-    let mut transfer = Transfer::new(content(3), &request(&[]));
+    let mut transfer = transfer(3, &[]);
     let mut now = at(0);
     let outcome = loop {
         match transfer.poll(now) {
             Output::WaitUntil(deadline) => now = deadline,
             Output::Done(outcome) => break outcome,
-            Output::Send(_) => {}
+            Output::SendOptions | Output::SendBlocks { .. } => {}
         }
     };
     assert_eq!(
@@ -264,8 +304,8 @@ fn a_rom_that_does_not_acknowledge_the_last_block_has_the_file() {
 
 #[test]
 fn a_client_that_wanted_the_size_only() {
-    let mut transfer = Transfer::new(content(3000), &request(&[("tsize", "0")]));
-    assert!(matches!(transfer.poll(at(0)), Output::Send(_)));
+    let mut transfer = transfer(3000, &[("tsize", "0")]);
+    assert_eq!(transfer.poll(at(0)), Output::SendOptions);
     transfer.handle(&refusal(ErrorCode::Options, "User aborted the transfer"));
     let Output::Done(outcome) = transfer.poll(at(1)) else {
         panic!()
@@ -291,16 +331,16 @@ proptest! {
         let (_, received, outcome) = run(&file, &options, 512, window, &fates);
         // Six losses of one packet in a row end a transfer; otherwise it is whole.
         if outcome.error.is_none() {
-            prop_assert_eq!(received, file.to_vec());
+            prop_assert_eq!(received, file);
         }
     }
 
     #[test]
     fn any_datagram_is_survived(datagrams in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..40)) {
-        let mut transfer = Transfer::new(content(4000), &request(&[("windowsize", "4")]));
+        let mut transfer = transfer(4000, &[("windowsize", "4")]);
         for datagram in datagrams {
             transfer.handle(&datagram);
-            while let Output::Send(_) = transfer.poll(at(0)) {}
+            while let Output::SendOptions | Output::SendBlocks { .. } = transfer.poll(at(0)) {}
         }
     }
 }
