@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::boots::{BootLog, Observer};
-use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, Leases};
+use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStoreError, Leases};
 use crate::events::EventSink;
 use crate::farm::{self, Farm, FarmError};
 use crate::http::{App, BearerToken, Limits, boot_router, management_router};
@@ -27,6 +27,8 @@ use crate::tokens::{Joined, Tokens};
 
 /// Name of the database in the state folder.
 pub const DATABASE: &str = "state.redb";
+/// Name of the lease log in the state folder.
+pub const LEASES: &str = "leases";
 /// Name of the image store in the state folder.
 pub const IMAGES: &str = "images";
 /// Name of the management token in the state folder.
@@ -72,6 +74,9 @@ pub enum ServeError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The leases cannot be read.
+    #[error(transparent)]
+    Leases(#[from] LeaseStoreError),
     /// The manifests are wrong.
     #[error(transparent)]
     Farm(#[from] FarmError),
@@ -195,9 +200,10 @@ fn open(options: &ServeOptions) -> Result<App, ServeError> {
     })?;
     let database = Database::open(&state.join(DATABASE))?;
     let farm = Arc::new(Farm::open(database.clone(), &options.manifests)?);
+    let leases = dhcp::leases::open_log(&state.join(LEASES), &database)?;
     Ok(App {
         farm,
-        leases: Arc::new(Leases::open(database.clone())?),
+        leases: Arc::new(Leases::open(Arc::new(leases))?),
         images: Arc::new(ImageStore::open(&state.join(IMAGES))?),
         boots: BootLog::open(database.clone())?,
         tokens: Tokens::open(database, &options.manifests)?,

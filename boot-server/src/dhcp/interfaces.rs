@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interface {
-    pub name: String,
+    pub name: Arc<str>,
     pub networks: Arc<[Ipv4Net]>,
 }
 
@@ -57,7 +57,7 @@ impl Interfaces {
                 by_index.insert(
                     index,
                     Interface {
-                        name,
+                        name: name.into(),
                         networks: networks.into(),
                     },
                 );
@@ -78,7 +78,7 @@ mod tests {
         for interface in interfaces
             .by_index
             .values()
-            .filter(|interface| interface.name == "lo")
+            .filter(|interface| &*interface.name == "lo")
         {
             assert!(
                 interface

@@ -1,10 +1,13 @@
 //! Leases: who has which address until when, and who had it last.
 //!
-//! [`LeaseTable`] is pure and in memory; [`Leases`] puts the store behind it.
-//! What is decided on the table is written as one batch, and only then told to
-//! the clients; a batch that cannot be written is taken back.
+//! [`LeaseTable`] is pure and in memory; [`Leases`] puts a [`LeaseStore`] behind
+//! it. What is decided on the table is written as one batch, and only then told
+//! to the clients; a batch that cannot be written is taken back.
 
+mod clock_steps;
+mod log;
 mod shared;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -15,7 +18,9 @@ use boot_proto::ids::MacAddr;
 use boot_proto::time::WallClock;
 use serde::{Deserialize, Serialize};
 
-pub use shared::{Leases, Usage};
+pub use log::LeaseLog;
+pub use shared::{Leases, Usage, open_log};
+pub use store::{Conflict, LeaseStore, LeaseStoreError};
 pub use table::{Change, LeaseTable};
 
 use crate::store::Record;
@@ -59,6 +64,9 @@ pub struct Lease {
     pub subnet: String,
     /// What kind of claim it is.
     pub kind: LeaseKind,
+    /// When it was given or last renewed.
+    #[serde(default)]
+    pub since: WallClock,
     /// When it ends; `None` for never.
     pub expires: Option<WallClock>,
 }
@@ -71,6 +79,7 @@ impl Lease {
     }
 }
 
+/// Leases were records of the state file once; they are taken over from there.
 impl Record for Lease {
     const TABLE: &'static str = "leases";
     fn key(&self) -> String {

@@ -1,14 +1,18 @@
 //! DHCP: addresses and boot information for machines on the provisioning network.
 //!
-//! `responder` decides, `leases` remembers, `socket` talks.
+//! `responder` decides, `leases` remembers, `socket` hears, `committer` makes
+//! leases durable, `sender` answers.
 
+mod committer;
 pub mod custom;
+mod datagram;
 mod interfaces;
 pub mod leases;
 mod log;
 mod neighbour;
 pub mod responder;
 mod router;
+mod sender;
 mod socket;
 
 use std::io;
@@ -20,16 +24,19 @@ use std::thread::JoinHandle;
 use boot_proto::dhcp::{PXE_PORT, SERVER_PORT};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, sockopt};
 
-pub use leases::{Lease, LeaseKind, Leases};
+pub use leases::{Lease, LeaseKind, LeaseStore, LeaseStoreError, Leases};
 
 use crate::clock;
 use crate::events::EventSink;
 use crate::farm::Farm;
 use crate::metrics::DhcpMetrics;
+use committer::Committer;
 use interfaces::Interfaces;
+use log::Talk;
 use neighbour::Neighbours;
 use responder::Responder;
 use router::Solicitations;
+use sender::Sender;
 use socket::Service;
 
 /// Datagrams that the kernel holds for us while a commit is on its way to disk.
@@ -125,29 +132,36 @@ pub fn spawn(
             tracing::warn!(port = PXE_PORT, %error, "proxyDHCP's second port is not served")
         }
     }
-    let neighbours = Neighbours::open()
-        .inspect_err(|error| tracing::warn!(%error, "no netlink; DHCP replies are broadcast"))
-        .ok();
+    let sockets: Arc<[UdpSocket]> = sockets.into();
+    let sender = || Sender {
+        sockets: Arc::clone(&sockets),
+        neighbours: Neighbours::open()
+            .inspect_err(|error| tracing::warn!(%error, "no netlink; DHCP replies are broadcast"))
+            .ok(),
+        metrics: metrics.clone(),
+        events: Arc::clone(&events),
+    };
     let solicitations = Solicitations::open()
         .inspect_err(|error| tracing::debug!(%error, "router solicitations are not answered"))
         .ok();
     let (stop, stopped) = UnixStream::pair().map_err(DhcpError::Thread)?;
+    let committer = Committer::spawn(Arc::clone(&leases), sender()).map_err(DhcpError::Thread)?;
     let mut service = Service {
+        sender: sender(),
         sockets,
+        committer,
         stop: stopped,
         farm,
         leases,
-        events,
-        metrics,
         responder: Responder {
             http_port: options.http_port,
         },
         served: options.interfaces,
         interfaces: Interfaces::scan().map_err(DhcpError::Thread)?,
         scanned: clock::monotonic(),
-        neighbours,
         solicitations,
         checked: None,
+        talk: Talk::default(),
     };
     service.listen_for_solicitations();
     let thread = std::thread::Builder::new().name("dhcp".to_owned());

@@ -34,7 +34,7 @@ use crate::inventory::{Assignment, Client, Inventory, Unassigned};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingress {
     /// Interface it came in on.
-    pub interface: String,
+    pub interface: Arc<str>,
     /// Addresses of that interface with their prefixes.
     pub networks: Arc<[Ipv4Net]>,
     /// All addresses of this host.

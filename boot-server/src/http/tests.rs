@@ -121,9 +121,10 @@ impl Bench {
 
 fn app(dir: &Path, manifests: &Path) -> App {
     let database = Database::open(&dir.join("state.redb")).unwrap();
+    let log = crate::dhcp::leases::LeaseLog::open(&dir.join("leases")).unwrap();
     App {
         farm: Arc::new(Farm::open(database.clone(), manifests).unwrap()),
-        leases: Arc::new(Leases::open(database.clone()).unwrap()),
+        leases: Arc::new(Leases::open(Arc::new(log)).unwrap()),
         images: Arc::new(ImageStore::open(&dir.join("images")).unwrap()),
         boots: BootLog::open(database.clone()).unwrap(),
         tokens: Tokens::open(database, manifests).unwrap(),

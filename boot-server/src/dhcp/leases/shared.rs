@@ -1,22 +1,20 @@
 //! The lease table with the store behind it, shared by DHCP and HTTP.
 
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use boot_proto::api::LeaseView;
 use boot_proto::ids::MacAddr;
 use boot_proto::resources::{AddressRange, Object, SubnetSpec};
-use boot_proto::time::WallClock;
+use boot_proto::time::{Monotonic, WallClock};
 
-use super::{Change, Lease, LeaseKind, LeaseTable};
-use crate::store::{Batch, Database, StoreError};
-
-/// All leases. Share them as `Arc<Leases>`.
-#[derive(Debug)]
-pub struct Leases {
-    database: Database,
-    table: Mutex<LeaseTable>,
-}
+use super::clock_steps::{ClockWatch, rebased};
+use super::{
+    Change, Conflict, Lease, LeaseKind, LeaseLog, LeaseStore, LeaseStoreError, LeaseTable,
+};
+use crate::clock;
+use crate::store::Database;
 
 /// How full a subnet is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,17 +27,76 @@ pub struct Usage {
     pub free: u64,
 }
 
+/// All leases. Share them as `Arc<Leases>`.
+#[derive(Debug)]
+pub struct Leases {
+    store: Arc<dyn LeaseStore>,
+    table: Mutex<LeaseTable>,
+    watch: Mutex<ClockWatch>,
+}
+
+/// The lease log in `folder`. A new one takes over what an earlier release kept
+/// in the state file.
+///
+/// # Errors
+/// When either cannot be read, or the log cannot be written.
+pub fn open_log(folder: &Path, database: &Database) -> Result<LeaseLog, LeaseStoreError> {
+    let log = LeaseLog::open(folder)?;
+    if log.is_new()? {
+        let leases: Vec<Lease> = database.read_all().map_err(LeaseStoreError::TakeOver)?;
+        let change = |lease: Lease| Change {
+            address: lease.address,
+            before: None,
+            after: Some(lease),
+        };
+        let changes: Vec<Change> = leases.into_iter().map(change).collect();
+        log.commit(&changes)?;
+    }
+    Ok(log)
+}
+
 impl Leases {
     /// Reads the leases of the store.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn open(database: Database) -> Result<Self, StoreError> {
-        let table = LeaseTable::new(database.read_all::<Lease>()?);
+    pub fn open(store: Arc<dyn LeaseStore>) -> Result<Self, LeaseStoreError> {
+        let now = clock::wall();
+        let leases = store.load()?;
+        let leases = leases.into_iter().map(|lease| rebased(lease, now));
         Ok(Self {
-            database,
-            table: Mutex::new(table),
+            store,
+            table: Mutex::new(LeaseTable::new(leases)),
+            watch: Mutex::default(),
         })
+    }
+
+    /// Looks whether the system clock was set, and moves all leases with it.
+    /// To be called at least every few seconds.
+    pub fn follow_clock(&self, wall: WallClock, monotonic: Monotonic) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(step) = watch.look(wall, monotonic) else {
+            return;
+        };
+        drop(watch);
+        if self.store.is_shared() {
+            tracing::warn!(%step, "the system clock was set; leases are shared with other servers and stay as they are");
+            return;
+        }
+        let changes = self.lock().shift(step);
+        tracing::warn!(%step, leases = changes.len(), "the system clock was set; leases keep the time they have left");
+        if let Err(error) = self.store.commit(&changes) {
+            let error = crate::images::chain(&error);
+            tracing::error!(
+                error,
+                "leases with their new times cannot be stored; those that are renewed will be"
+            );
+        }
+    }
+
+    /// Takes in what another server did with an address.
+    pub fn learn(&self, address: Ipv4Addr, lease: Option<Lease>) {
+        self.lock().learn(address, lease);
     }
 
     /// The MAC that holds an address now.
@@ -101,51 +158,40 @@ impl Leases {
     }
 
     /// Makes changes durable. Where that fails they are taken back, so that
-    /// nobody is promised what a restart would forget.
+    /// nobody is promised what a restart would forget; what was decided on top
+    /// of them, which `later` gives, is taken back before them. Returns the
+    /// addresses that another server was faster with.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub(crate) fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let written = batch_of(changes).and_then(|batch| self.database.commit(batch));
-        if written.is_err() {
-            self.lock().undo(changes);
+    pub(crate) fn commit(
+        &self,
+        changes: &[Change],
+        later: impl FnOnce() -> Vec<Change>,
+    ) -> Result<Vec<Ipv4Addr>, LeaseStoreError> {
+        match self.store.commit(changes) {
+            Ok(conflicts) => {
+                let lost = conflicts.iter().map(|conflict| conflict.address).collect();
+                if !conflicts.is_empty() {
+                    let mut table = self.lock();
+                    for Conflict { address, held } in conflicts {
+                        table.learn(address, held);
+                    }
+                }
+                Ok(lost)
+            }
+            Err(error) => {
+                let mut table = self.lock();
+                table.undo(&later());
+                table.undo(changes);
+                Err(error)
+            }
         }
-        written
     }
 
     /// The table stays usable after a panic elsewhere: each change of it is
     /// complete before anything can fail.
     fn lock(&self) -> MutexGuard<'_, LeaseTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn batch_of(changes: &[Change]) -> Result<Batch, StoreError> {
-    let mut batch = Batch::new();
-    for change in changes {
-        match &change.after {
-            Some(lease) => batch.put(lease)?,
-            None => batch.delete::<Lease>(&change.address.to_string()),
-        }
-    }
-    Ok(batch)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Record as _;
-
-    #[test]
-    fn the_key_of_a_lease_is_its_address() {
-        let lease = Lease {
-            address: Ipv4Addr::new(10, 0, 0, 9),
-            mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
-            machine: None,
-            subnet: "lan".into(),
-            kind: super::super::LeaseKind::Dynamic,
-            expires: None,
-        };
-        assert_eq!(lease.key(), lease.address.to_string());
     }
 }

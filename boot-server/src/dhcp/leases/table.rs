@@ -9,6 +9,7 @@ use boot_proto::resources::AddressRange;
 use boot_proto::time::WallClock;
 use ipnet::Ipv4Net;
 
+use super::clock_steps::ClockStep;
 use super::{Lease, LeaseKind};
 
 /// How long an offered address is kept for the client that was offered it.
@@ -307,10 +308,48 @@ impl LeaseTable {
         let is_held = lease.mac == mac && lease.is_active(now);
         let resting = Lease {
             kind: LeaseKind::Declined,
+            since: now,
             expires: Some(now.after(REST_TIME)),
             ..lease.clone()
         };
         is_held.then(|| self.change(address, Some(resting)))
+    }
+
+    /// Moves all leases and offers with a clock that was set.
+    pub(super) fn shift(&mut self, step: ClockStep) -> Vec<Change> {
+        for offer in self.offers.values_mut() {
+            offer.expires = step.moved(offer.expires);
+        }
+        self.spent_until.clear();
+        let leases: Vec<Lease> = self.leases.values().cloned().collect();
+        let moved = leases.into_iter().map(|lease| Lease {
+            since: step.moved(lease.since),
+            expires: lease.expires.map(|end| step.moved(end)),
+            ..lease
+        });
+        moved
+            .map(|lease| self.change(lease.address, Some(lease)))
+            .collect()
+    }
+
+    /// Puts in what another server gave.
+    pub(super) fn learn(&mut self, address: Ipv4Addr, lease: Option<Lease>) {
+        self.set(address, lease);
+    }
+
+    /// Lets an address rest that somebody answers on whom we gave nothing.
+    pub fn rest(&mut self, address: Ipv4Addr, by: MacAddr, subnet: &str, now: WallClock) -> Change {
+        self.offers.remove(&address);
+        let resting = Lease {
+            address,
+            mac: by,
+            machine: None,
+            subnet: subnet.to_owned(),
+            kind: LeaseKind::Declined,
+            since: now,
+            expires: Some(now.after(REST_TIME)),
+        };
+        self.change(address, Some(resting))
     }
 
     /// Takes changes back, the last first.

@@ -24,6 +24,7 @@ fn lease(at: u8, to: u8, expires: WallClock) -> Lease {
         machine: None,
         subnet: "lan".into(),
         kind: LeaseKind::Dynamic,
+        since: WallClock::default(),
         expires: Some(expires),
     }
 }
@@ -139,4 +140,38 @@ fn changes_are_taken_back_in_order() {
         table.pick(&range(10, 10), mac(4), later, |_| true),
         Some(address(10))
     );
+}
+
+#[test]
+fn leases_keep_the_time_they_have_left_when_the_clock_is_set() {
+    let by = HOUR * 24 * 365;
+    let mut table = LeaseTable::new([lease(1, 1, NOW.after(HOUR)), lease(2, 2, NOW)]);
+    table.offer(address(3), mac(3), NOW);
+    let changes = table.shift(clock_steps::ClockStep::Forward(by));
+    assert_eq!(changes.len(), 2);
+    let later = NOW.after(by);
+    assert_eq!(table.holder(address(1), later), Some(mac(1)));
+    assert_eq!(table.holder(address(1), later.after(HOUR)), None);
+    assert_eq!(table.holder(address(2), later), None);
+    assert_eq!(table.offered_to(address(3), later), Some(mac(3)));
+    table.shift(clock_steps::ClockStep::Back(by));
+    let end = table.get(address(1)).and_then(|lease| lease.expires);
+    assert_eq!(end, Some(NOW.after(HOUR)));
+    assert_eq!(table.holder(address(1), NOW.after(HOUR)), None);
+}
+
+#[test]
+fn a_lease_of_the_future_runs_its_length_from_now() {
+    let year = HOUR * 24 * 365;
+    let ahead = Lease {
+        since: NOW.after(year),
+        ..lease(1, 1, NOW.after(year + HOUR))
+    };
+    let read = clock_steps::rebased(ahead, NOW);
+    assert_eq!((read.since, read.expires), (NOW, Some(NOW.after(HOUR))));
+    let usual = Lease {
+        since: NOW,
+        ..lease(1, 1, NOW.after(HOUR))
+    };
+    assert_eq!(clock_steps::rebased(usual.clone(), NOW.after(HOUR)), usual);
 }

@@ -189,6 +189,7 @@ impl Exchange<'_> {
             machine: Some(self.assignment.machine.clone()),
             subnet: choice.subnet.name().to_owned(),
             kind: choice.kind,
+            since: self.now,
             expires,
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn subnets<'a>(
     match (found.first(), message.relay()) {
         (Some(subnet), _) => Err(Why::ModeOff(subnet.name().to_owned())),
         (None, Some(giaddr)) => Err(Why::UnknownRelay(giaddr)),
-        (None, None) => Err(Why::UnknownLink(ingress.interface.clone())),
+        (None, None) => Err(Why::UnknownLink(ingress.interface.to_string())),
     }
 }
 
@@ -69,7 +69,7 @@ fn on_link<'a>(
 
 fn is_on(ingress: &Ingress, subnet: &SubnetSpec) -> bool {
     match &subnet.interface {
-        Some(interface) => *interface == ingress.interface,
+        Some(interface) => **interface == *ingress.interface,
         None => ingress
             .networks
             .iter()
@@ -109,6 +109,6 @@ impl Exchange<'_> {
             .or(self.ingress.local)
             .or(in_subnet)
             .or_else(|| addresses().next())
-            .ok_or_else(|| Why::NoServerAddress(self.ingress.interface.clone()))
+            .ok_or_else(|| Why::NoServerAddress(self.ingress.interface.to_string()))
     }
 }

@@ -3,9 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::super::super::leases::Leases;
+use super::super::super::leases::{LeaseLog, Leases};
 use super::*;
-use crate::store::Database;
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -144,16 +143,15 @@ proptest! {
         let path = dir.path().join("state");
         let mut lab = Lab::usual();
         {
-            let database = Database::open(&path).unwrap();
-            let leases = Leases::open(database).unwrap();
+            let leases = Leases::open(Arc::new(LeaseLog::open(&path).unwrap())).unwrap();
             for step in steps {
                 lab.later(step.pass_secs);
                 let message = message(&lab, &step);
                 let outcome = lab.handle(&message);
-                leases.commit(&outcome.changes).unwrap();
+                leases.commit(&outcome.changes, Vec::new).unwrap();
             }
         }
-        let again = Leases::open(Database::open(&path).unwrap()).unwrap();
+        let again = Leases::open(Arc::new(LeaseLog::open(&path).unwrap())).unwrap();
         let expected: Vec<Lease> = lab.leases.iter().cloned().collect();
         prop_assert_eq!(again.list(), expected);
     }
