@@ -4,13 +4,15 @@
 //! to no other. Strict on both sides, and therefore versioned.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, MacAddr};
 use crate::quantity::ByteSize;
-use crate::resources::{FileEntry, Taint, TmpfsMount, Unit};
+use crate::resources::{
+    DiskSpec, FileEntry, FstabEntry, NetworkSpec, Script, Taint, TmpfsMount, Unit, User,
+};
 
 /// The version of the format that this code writes and reads.
 pub const VERSION: u32 = 1;
@@ -85,6 +87,9 @@ pub struct NetworkConfig {
     /// MTU in bytes, where it is not the link's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Links, bonds, VLANs and bridges, and what they have beside that address.
+    #[serde(default, skip_serializing_if = "NetworkSpec::is_empty")]
+    pub spec: NetworkSpec,
 }
 
 /// What is written into the new root.
@@ -97,7 +102,26 @@ pub struct SystemConfig {
     /// tmpfs mounts, each with its size.
     pub tmpfs: Vec<TmpfsMount>,
     /// `/etc/hosts` entries: address and names.
-    pub hosts: BTreeMap<Ipv4Addr, Vec<String>>,
+    pub hosts: BTreeMap<IpAddr, Vec<String>>,
+    /// Users.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// The machine's SSH host keys, the same at every boot; none where the image
+    /// is to have its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh_host_keys: Vec<SshHostKey>,
+    /// Scripts, in the order of their moments and names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<Script>,
+    /// Lines of `/etc/fstab`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fstab: Vec<FstabEntry>,
+    /// Local disks that may be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpec>,
+    /// Options of kernel modules by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub module_options: BTreeMap<String, String>,
     /// Files.
     pub files: Vec<FileEntry>,
     /// systemd units.
@@ -111,6 +135,28 @@ pub struct SystemConfig {
     /// IANA time zone, such as `Europe/Prague`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+}
+
+/// An SSH host key. The secret half is given to the machine it belongs to only,
+/// and is nowhere but in boot-server's state and that machine's RAM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SshHostKey {
+    /// Its type in file names: `ed25519` for `ssh_host_ed25519_key`.
+    pub kind: String,
+    /// The secret key in OpenSSH's format.
+    pub private: String,
+    /// The line of the public key.
+    pub public: String,
+}
+
+impl std::fmt::Debug for SshHostKey {
+    /// The secret half is not printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SshHostKey")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The cluster to join.

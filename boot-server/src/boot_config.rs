@@ -1,14 +1,14 @@
 //! The boot config of one machine from what is decided for it. Pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use boot_proto::boot_config::{
     BootConfig, ImageSource, JoinConfig, NetworkConfig, SystemConfig, VERSION,
 };
 use boot_proto::ids::MacAddr;
 use boot_proto::quantity::ByteSize;
-use boot_proto::resources::{ClusterSpec, Object, ProfileSpec, SubnetSpec, TmpfsMount};
+use boot_proto::resources::{ClusterSpec, Object, ProfileSpec, Script, SubnetSpec, TmpfsMount};
 
 use crate::images::StoredImage;
 use crate::inventory::Assignment;
@@ -96,6 +96,7 @@ fn network(profile: &ProfileSpec, facts: &Facts<'_>) -> NetworkConfig {
         // can configure the link.
         dhcp: !facts.is_reserved || subnet.is_none(),
         mtu: profile.mtu,
+        spec: profile.network.clone(),
     }
 }
 
@@ -104,7 +105,13 @@ fn system(assignment: &Assignment, facts: &Facts<'_>) -> SystemConfig {
     SystemConfig {
         overlay_size: profile.overlay_size,
         tmpfs: tmpfs(profile),
-        hosts: hosts(&assignment.hostname, facts),
+        hosts: hosts(assignment, facts),
+        users: profile.users.clone(),
+        ssh_host_keys: Vec::new(),
+        scripts: scripts(profile),
+        fstab: profile.fstab.clone(),
+        disks: profile.disks.clone(),
+        module_options: profile.module_options.clone(),
         files: profile.files.clone(),
         units: profile.units.clone(),
         ssh_authorized_keys: profile.ssh_authorized_keys.clone(),
@@ -129,14 +136,27 @@ fn tmpfs(profile: &ProfileSpec) -> Vec<TmpfsMount> {
 
 /// The machine's own name, so that it resolves without DNS. With a domain the
 /// full name comes first, as `hostname --fqdn` wants it.
-fn hosts(hostname: &str, facts: &Facts<'_>) -> BTreeMap<Ipv4Addr, Vec<String>> {
+fn hosts(assignment: &Assignment, facts: &Facts<'_>) -> BTreeMap<IpAddr, Vec<String>> {
+    let hostname = &assignment.hostname;
     let domain = facts.subnet.and_then(|subnet| subnet.search.first());
     let mut names = Vec::new();
     if let Some(domain) = domain.filter(|_| !hostname.contains('.')) {
         names.push(format!("{hostname}.{domain}"));
     }
-    names.push(hostname.to_owned());
-    BTreeMap::from([(facts.address, names)])
+    names.push(hostname.clone());
+    let mut hosts = assignment.profile.hosts.clone();
+    hosts
+        .entry(facts.address.into())
+        .or_default()
+        .splice(0..0, names);
+    hosts
+}
+
+/// In the order in which they run.
+fn scripts(profile: &ProfileSpec) -> Vec<Script> {
+    let mut scripts = profile.scripts.clone();
+    scripts.sort_by(|a, b| (a.when, &a.name).cmp(&(b.when, &b.name)));
+    scripts
 }
 
 fn join(cluster: &Object<ClusterSpec>, profile: &ProfileSpec) -> JoinConfig {
@@ -282,7 +302,7 @@ mod tests {
         assert!(config.network.dhcp);
         assert_eq!(config.network.mtu, Some(9000));
         assert_eq!(
-            config.system.hosts[&facts.address],
+            config.system.hosts[&facts.address.into()],
             ["m1-c1n1.farm.test".to_owned(), "m1-c1n1".to_owned()]
         );
         assert_eq!(config.system.tmpfs.len(), 2);

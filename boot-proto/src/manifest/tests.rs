@@ -1,5 +1,6 @@
 //! Tests of the loader: one bad manifest a mistake, with the line it is found at.
 
+mod node;
 mod reading;
 mod semantics;
 mod values;

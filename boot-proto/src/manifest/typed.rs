@@ -223,6 +223,8 @@ fn candidates() -> Vec<Json> {
         json!("c1n1"),
         json!("00:00:00:00:00:00"),
         json!("NoSchedule"),
+        json!("inRoot"),
+        json!("default"),
         json!([]),
         json!({}),
         json!(false),

@@ -5,9 +5,12 @@ mod chassis;
 mod cluster;
 mod image;
 mod machine;
+mod network;
 mod node_pool;
 mod profile;
+mod storage;
 mod subnet;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -17,9 +20,15 @@ pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
 pub use cluster::ClusterSpec;
 pub use image::ImageSpec;
 pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+pub use network::{
+    AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
+    LinkMatch, MacChoice, NetworkSpec, RouteSpec, RouteTarget, TransmitHashPolicy, VlanSpec,
+};
 pub use node_pool::{MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
+pub use storage::{DiskFormat, DiskMatch, DiskSpec, FstabEntry, PartitionKind, PartitionSpec};
 pub use subnet::{AddressRange, DhcpMode, SubnetSpec};
+pub use system::{OnFailure, RecoverySpec, Script, ScriptFailure, ScriptMoment, SshHostKeys, User};
 
 /// The `apiVersion` of every resource.
 pub const API_VERSION: &str = "moonfarm.dev/v1alpha1";

@@ -1,9 +1,13 @@
 //! `Profile`: a named fragment of node configuration.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::NetworkSpec;
+use super::storage::{DiskSpec, FstabEntry};
+use super::system::{RecoverySpec, Script, SshHostKeys, User};
 use crate::quantity::ByteSize;
 
 /// A fragment of node configuration. A pool lists several; they are merged in
@@ -29,6 +33,30 @@ pub struct ProfileSpec {
     /// Kernel arguments; those of later profiles come after.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel_arguments: Vec<String>,
+    /// Links, bonds, VLANs and addresses; later ones of the same name win.
+    #[serde(skip_serializing_if = "NetworkSpec::is_empty")]
+    pub network: NetworkSpec,
+    /// Entries of `/etc/hosts`: names by address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<IpAddr, Vec<String>>,
+    /// Users; a later one of the same name wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// Where the SSH host keys come from; `stable` when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_host_keys: Option<SshHostKeys>,
+    /// Scripts; a later one of the same name wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<Script>,
+    /// Lines of `/etc/fstab`; a later one of the same path and device wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fstab: Vec<FstabEntry>,
+    /// Local disks; a later one of the same name wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpec>,
+    /// What happens when a boot fails.
+    #[serde(skip_serializing_if = "RecoverySpec::is_empty")]
+    pub recovery: RecoverySpec,
     /// MTU in bytes of the booting link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
@@ -50,6 +78,10 @@ pub struct ProfileSpec {
     /// Kernel modules to load, each with its options after a blank.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
+    /// Options of kernel modules by name, also of modules that something else
+    /// loads, in the initramfs too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub module_options: BTreeMap<String, String>,
     /// sysctls.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
@@ -154,20 +186,30 @@ impl ProfileSpec {
         append(&mut self.ssh_authorized_keys, &later.ssh_authorized_keys);
         append(&mut self.modules, &later.modules);
         append(&mut self.taints, &later.taints);
-        replace_by(&mut self.tmpfs, &later.tmpfs, |mount| &mount.path);
-        replace_by(&mut self.files, &later.files, |file| &file.path);
-        replace_by(&mut self.units, &later.units, |unit| &unit.name);
+        self.network.merge(&later.network);
+        self.recovery.merge(&later.recovery);
+        replace_by(&mut self.tmpfs, &later.tmpfs, |mount| mount.path.clone());
+        replace_by(&mut self.files, &later.files, |file| file.path.clone());
+        replace_by(&mut self.units, &later.units, |unit| unit.name.clone());
+        replace_by(&mut self.users, &later.users, |user| user.name.clone());
+        replace_by(&mut self.scripts, &later.scripts, |script| {
+            script.name.clone()
+        });
+        replace_by(&mut self.disks, &later.disks, |disk| disk.name.clone());
+        replace_by(&mut self.fstab, &later.fstab, |entry| match &*entry.path {
+            "none" => entry.device.clone(),
+            path => path.to_owned(),
+        });
+        self.hosts.extend(later.hosts.clone());
+        self.module_options.extend(later.module_options.clone());
         self.sysctls.extend(later.sysctls.clone());
         self.kubelet_arguments
             .extend(later.kubelet_arguments.clone());
         self.labels.extend(later.labels.clone());
         self.dhcp_options.extend(later.dhcp_options.clone());
-        if later.mtu.is_some() {
-            self.mtu = later.mtu;
-        }
-        if later.overlay_size.is_some() {
-            self.overlay_size = later.overlay_size;
-        }
+        self.mtu = later.mtu.or(self.mtu);
+        self.overlay_size = later.overlay_size.or(self.overlay_size);
+        self.ssh_host_keys = later.ssh_host_keys.or(self.ssh_host_keys);
         if later.time_zone.is_some() {
             self.time_zone.clone_from(&later.time_zone);
         }
@@ -182,7 +224,7 @@ fn append<T: Clone + PartialEq>(items: &mut Vec<T>, later: &[T]) {
     }
 }
 
-fn replace_by<T: Clone>(items: &mut Vec<T>, later: &[T], name: impl Fn(&T) -> &String) {
+fn replace_by<T: Clone>(items: &mut Vec<T>, later: &[T], name: impl Fn(&T) -> String) {
     for item in later {
         match items.iter_mut().find(|known| name(known) == name(item)) {
             Some(known) => *known = item.clone(),

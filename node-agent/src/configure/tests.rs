@@ -33,6 +33,7 @@ pub fn config() -> BootConfig {
             search: vec!["farm.example".to_owned()],
             dhcp: true,
             mtu: None,
+            spec: boot_proto::resources::NetworkSpec::default(),
         },
         system: SystemConfig::default(),
         join: Some(JoinConfig {

@@ -4,13 +4,16 @@
 //! Pure over all resources at once. One file a topic.
 
 mod access;
+mod accounts;
 mod addresses;
 mod forms;
 mod identity;
 mod kubernetes;
 mod names;
+mod network;
 mod pools;
 mod profiles;
+mod storage;
 mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};

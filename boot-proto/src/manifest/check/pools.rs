@@ -17,6 +17,7 @@ pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
         check_labels(notes, pool, &path!["spec", "labels"], &pool.spec().labels);
         check_taints(notes, pool, &path!["spec", "taints"], &pool.spec().taints);
         check_merged_taints(world, notes, pool);
+        super::network::check_merged(world, notes, pool);
     }
     check_catch_all(world, notes);
     check_twice(world, notes);

@@ -77,6 +77,9 @@ pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
         check_units(notes, profile);
         check_system(notes, profile);
         check_kubelet(notes, profile);
+        super::accounts::check(notes, profile);
+        super::storage::check(notes, profile);
+        super::network::check_profile(notes, profile);
         forms::check_dhcp_options(notes, profile, &profile.spec().dhcp_options);
     }
     for image in world.images() {
@@ -123,6 +126,7 @@ fn check_kernel(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
             );
         }
     }
+    check_module_options(notes, profile);
     for (key, value) in &spec.sysctls {
         let path = path!["spec", "sysctls", key];
         let parts_are_plain = key.split(['.', '/']).all(|part| {
@@ -160,6 +164,29 @@ fn check_kernel(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
             format!("an MTU of {mtu} bytes is out of reach"),
             "write 576 to 65535, such as 9000",
         );
+    }
+}
+
+fn check_module_options(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
+    for (module, options) in &profile.spec().module_options {
+        let path = path!["spec", "moduleOptions", module];
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if module.is_empty() || !module.bytes().all(is_plain) {
+            notes.add_key(
+                profile,
+                &path,
+                format!("{module:?} is no kernel module"),
+                "write the module's name, such as mlx4_core",
+            );
+        }
+        if options.trim().is_empty() || options.chars().any(char::is_control) {
+            notes.add(
+                profile,
+                &path,
+                format!("{options:?} are no options"),
+                "write them in one line, such as num_vfs=8 probe_vf=0",
+            );
+        }
     }
 }
 
@@ -281,22 +308,31 @@ fn check_system(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
         }
     }
     for (at, key) in spec.ssh_authorized_keys.iter().enumerate() {
-        let path = path!["spec", "sshAuthorizedKeys", at];
-        if key.contains("PRIVATE KEY") {
-            notes.add(
-                profile,
-                &path,
-                "this is a private key",
-                "write the public one, the text of the file that ends in .pub; and make a new pair",
-            );
-        } else if !is_public_key(key) {
-            notes.add(
-                profile,
-                &path,
-                "this is no SSH public key",
-                "write the text of the file that ends in .pub in one line: ssh-ed25519 AAAA… name",
-            );
-        }
+        check_key(notes, profile, &path!["spec", "sshAuthorizedKeys", at], key);
+    }
+}
+
+/// A public key that may log in.
+pub(super) fn check_key(
+    notes: &mut Notes,
+    profile: Read<'_, ProfileSpec>,
+    path: &[Step<'_>],
+    key: &str,
+) {
+    if key.contains("PRIVATE KEY") {
+        notes.add(
+            profile,
+            path,
+            "this is a private key",
+            "write the public one, the text of the file that ends in .pub; and make a new pair",
+        );
+    } else if !is_public_key(key) {
+        notes.add(
+            profile,
+            path,
+            "this is no SSH public key",
+            "write the text of the file that ends in .pub in one line: ssh-ed25519 AAAA… name",
+        );
     }
 }
 
@@ -353,7 +389,12 @@ fn check_kubelet(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
     }
 }
 
-fn check_path(notes: &mut Notes, profile: Read<'_, ProfileSpec>, path: &[Step<'_>], text: &str) {
+pub(super) fn check_path(
+    notes: &mut Notes,
+    profile: Read<'_, ProfileSpec>,
+    path: &[Step<'_>],
+    text: &str,
+) {
     if !forms::is_absolute_path(text) {
         notes.add(
             profile,
