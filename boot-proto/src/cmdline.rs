@@ -3,10 +3,13 @@
 //! `BOOTIF=` and `ip=` keep the meaning they have elsewhere (PXELINUX's
 //! `IPAPPEND 2`; kernel document admin-guide/nfs/nfsroot).
 
+pub mod network;
+
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use crate::ids::MacAddr;
+use crate::resources::{NetworkSpec, OnFailure, RecoverySpec};
 
 /// What the kernel command line tells the node agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,15 @@ pub struct BootArguments {
     pub boot_interface: Option<MacAddr>,
     /// `ip=`: a static address, or DHCP.
     pub ip: Option<IpArgument>,
+    /// `moonfarm.link=`, `.bond=`, `.vlan=`, `.boot=`: what the boot goes over
+    /// (see [`network`]).
+    pub network: NetworkSpec,
+    /// `moonfarm.on-failure=restart|wait`, `moonfarm.longest-pause=SECONDS`,
+    /// `moonfarm.watchdog=SECONDS`: what happens when the boot fails.
+    pub recovery: RecoverySpec,
+    /// `moonfarm.failures=COUNT`: how often this machine's boots have failed in
+    /// a row, as boot-server counts them.
+    pub failures: u32,
 }
 
 /// The value of `ip=`.
@@ -57,7 +69,9 @@ impl BootArguments {
                 "moonfarm.debug" => arguments.debug = !matches!(value, "0" | "false" | "no"),
                 "BOOTIF" => arguments.boot_interface = parse_bootif(value),
                 "ip" => arguments.ip = parse_ip(value),
-                _ => {}
+                "moonfarm.failures" => arguments.failures = value.parse().unwrap_or(0),
+                _ if network::parse(key, value, &mut arguments.network) => {}
+                _ => read_recovery(&mut arguments.recovery, key, value),
             }
         }
         arguments
@@ -85,6 +99,15 @@ impl BootArguments {
         if let Some(mac) = self.boot_interface {
             push(&format!("BOOTIF=01-{}", mac.dashed()));
         }
+        for word in network::render(&self.network) {
+            push(&word);
+        }
+        for word in render_recovery(&self.recovery) {
+            push(&word);
+        }
+        if self.failures > 0 {
+            push(&format!("moonfarm.failures={}", self.failures));
+        }
         match &self.ip {
             None => {}
             Some(IpArgument::Dhcp) => push("ip=dhcp"),
@@ -103,6 +126,36 @@ impl BootArguments {
         }
         words
     }
+}
+
+fn read_recovery(recovery: &mut RecoverySpec, key: &str, value: &str) {
+    match key {
+        "moonfarm.on-failure" => {
+            recovery.on_failure = match value {
+                "wait" => Some(OnFailure::Wait),
+                "restart" => Some(OnFailure::Restart),
+                _ => None,
+            };
+        }
+        "moonfarm.longest-pause" => recovery.longest_pause_seconds = value.parse().ok(),
+        "moonfarm.watchdog" => recovery.watchdog_seconds = value.parse().ok(),
+        _ => {}
+    }
+}
+
+fn render_recovery(recovery: &RecoverySpec) -> Vec<String> {
+    let on_failure = recovery.on_failure.map(|wanted| match wanted {
+        OnFailure::Restart => "moonfarm.on-failure=restart".to_owned(),
+        OnFailure::Wait => "moonfarm.on-failure=wait".to_owned(),
+    });
+    let pause = recovery.longest_pause_seconds;
+    let watchdog = recovery.watchdog_seconds;
+    let words = [
+        on_failure,
+        pause.map(|secs| format!("moonfarm.longest-pause={secs}")),
+        watchdog.map(|secs| format!("moonfarm.watchdog={secs}")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 /// `01-aa-…`: hardware type 01 (Ethernet), then the address. Some loaders leave
@@ -167,6 +220,13 @@ mod tests {
                 prefix: 20,
                 gateway: Some("10.0.0.1".parse().unwrap()),
             }),
+            network: NetworkSpec::default(),
+            recovery: RecoverySpec {
+                on_failure: Some(OnFailure::Wait),
+                longest_pause_seconds: Some(60),
+                watchdog_seconds: Some(0),
+            },
+            failures: 3,
         };
         let text = arguments.render();
         assert!(text.contains("BOOTIF=01-94-57-a5-d3-ec-f2"), "{text}");

@@ -122,6 +122,10 @@ impl std::fmt::Display for Kind {
 }
 
 /// Any resource.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are as many as manifests, for as long as they are read"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// A chassis manager or BMC.

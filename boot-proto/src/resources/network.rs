@@ -431,7 +431,7 @@ impl NetworkSpec {
         let is_used = |name: &str| {
             self.interfaces
                 .values()
-                .any(|spec| spec.lower().iter().any(|lower| *lower == name))
+                .any(|spec| spec.lower().contains(&name))
         };
         let mut bonds = self
             .interfaces

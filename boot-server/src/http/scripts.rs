@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use boot_proto::cmdline::BootArguments;
 use boot_proto::uuid;
 use serde::Deserialize;
 
@@ -158,6 +159,12 @@ fn render(
     let mut arguments = manifest.kernel_arguments.clone();
     arguments.extend(chosen.arguments.iter().cloned());
     arguments.extend(assignment.profile.kernel_arguments.iter().cloned());
+    let own = BootArguments {
+        network: assignment.profile.network.clone(),
+        recovery: assignment.profile.recovery.clone(),
+        ..BootArguments::default()
+    };
+    arguments.push(own.render());
     BootScript {
         server: &peer.base_url(),
         machine: &assignment.machine,
