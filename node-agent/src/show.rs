@@ -27,6 +27,8 @@ pub fn plan(config: &BootConfig, memory_bytes: u64, root: &dyn RootView) -> Stri
         config,
         mac,
         address: config.network.address,
+        own: None,
+        nics: &[],
         facts: &facts,
     };
     let budget = Budget::of(config, &default_tmpfs(&machine), memory_bytes);

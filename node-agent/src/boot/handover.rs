@@ -25,6 +25,8 @@ impl Boot<'_> {
             config,
             mac: link.mac,
             address: self.state.address.as_ref().map(|own| own.address),
+            own: self.state.address.as_ref(),
+            nics: &self.state.nics,
             facts: &self.state.facts,
         };
         let dir = RootDir::open(root)
@@ -101,7 +103,14 @@ impl Boot<'_> {
     /// Leaves the NICs as a cold start would find them. A link that is up with an
     /// address not its own makes systemd-networkd stay in "configuring", and
     /// network-online.target wait for two minutes.
+    ///
+    /// A bond or VLAN stays as it is, up and with its address: the same definition
+    /// is in the new root, and a bond made anew would have its LACP partner start
+    /// from the beginning.
     fn release_links(&mut self) {
+        if self.state.keeps_links {
+            return;
+        }
         let Ok(links) = self.world.links.list() else {
             return;
         };

@@ -1,5 +1,6 @@
 //! Walks the plan: carries out each step, times it, repeats it, reports it.
 
+mod bonded;
 mod handover;
 mod network;
 mod storage;
@@ -23,6 +24,7 @@ use crate::log::{Log, chain};
 use crate::memory::Budget;
 use crate::modules::load::Loader;
 use crate::net::dhcp_socket::Dhcp;
+use crate::net::nics::Nic;
 use crate::net::{Address, Link, Links};
 use crate::paths::Paths;
 use crate::plan::{self, Action, Step};
@@ -60,6 +62,8 @@ struct State {
     phases: Vec<PhaseTime>,
     loader: Option<Loader>,
     links: Vec<Link>,
+    nics: Vec<Nic>,
+    keeps_links: bool,
     link: Option<Link>,
     address: Option<Address>,
     dhcp_server: Option<std::net::Ipv4Addr>,
@@ -291,7 +295,9 @@ impl<'a> Boot<'a> {
     fn load_modules(&mut self, by_name: &[&str]) -> String {
         let paths = &self.world.paths;
         let release = self.kernel_release();
-        let mut loader = Loader::open(&paths.at("lib/modules").join(&release));
+        let cmdline = fs::read_to_string(paths.at("proc/cmdline")).unwrap_or_default();
+        let mut loader =
+            Loader::open(&paths.at("lib/modules").join(&release)).with_parameters(&cmdline);
         if loader.is_empty() {
             self.world.log.warn(&format!(
                 "the initramfs has no modules for the running kernel {release}; whatever is not \
@@ -320,6 +326,15 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// Loads modules that no device asks for.
+    fn load_by_name(&mut self, names: &[&str]) {
+        if let Some(loader) = &mut self.state.loader {
+            for name in names {
+                loader.load(name, self.world.kernel, self.world.log);
+            }
+        }
+    }
+
     fn kernel_release(&self) -> String {
         let file = self.world.paths.at("proc/sys/kernel/osrelease");
         fs::read_to_string(file)
@@ -345,6 +360,8 @@ impl<'a> Boot<'a> {
             config,
             mac: mac.unwrap_or(boot_proto::ids::MacAddr::new([0; 6])),
             address: None,
+            own: None,
+            nics: &self.state.nics,
             facts,
         };
         Budget::of(config, &default_tmpfs(&machine), facts.memory_bytes)

@@ -8,7 +8,7 @@ use boot_proto::ids::MacAddr;
 use super::{Boot, StepError};
 use crate::facts;
 use crate::http;
-use crate::net::{Address, Link};
+use crate::net::{Address, Link, nics};
 
 /// How long drivers may take to show a NIC, and a NIC to find a carrier. Ports
 /// with spanning tree or 10GBASE-T need several seconds.
@@ -28,6 +28,10 @@ const DEFAULT_PORT: u16 = 8080;
 impl Boot<'_> {
     /// Fills the list of links to use, best first.
     pub(super) fn bring_up_links(&mut self, boot: Option<MacAddr>) -> Result<String, StepError> {
+        if let Some(name) = self.state.arguments.network.boot_interface() {
+            let name = name.to_owned();
+            return self.bring_up_network(&name, boot);
+        }
         let clock = self.world.clock;
         let begin = clock.now();
         let mut first_carrier = None;
@@ -92,7 +96,16 @@ impl Boot<'_> {
         }
         // A cable may have been moved meanwhile.
         let boot = self.state.arguments.boot_interface;
-        if let Ok(all) = self.world.links.list() {
+        let made = self.state.arguments.network.boot_interface().is_some();
+        if made {
+            let name = self.state.links.first().map(|link| link.name.clone());
+            if let Ok(all) = self.world.links.all() {
+                self.state.links = all
+                    .into_iter()
+                    .filter(|link| Some(&link.name) == name.as_ref())
+                    .collect();
+            }
+        } else if let Ok(all) = self.world.links.list() {
             self.state.links = wanted_links(&all, boot, true)
                 .into_iter()
                 .filter(|l| l.has_carrier)
@@ -140,6 +153,7 @@ impl Boot<'_> {
         let text = http::get(&http::client(CONNECT, ANSWER), &url)?;
         let config = parse_config(&text)?;
         let paths = &self.world.paths;
+        self.state.nics = nics::describe(&self.world.links.list()?, &paths.at("sys"));
         self.state.facts = facts::read(&paths.at("sys"), &paths.at("proc"));
         let running = self.kernel_release();
         if running != config.image.kernel_release {

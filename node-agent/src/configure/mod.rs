@@ -14,6 +14,8 @@ use boot_proto::boot_config::BootConfig;
 use boot_proto::ids::MacAddr;
 use boot_proto::report::MachineFacts;
 
+use crate::net::Address;
+use crate::net::nics::Nic;
 use crate::root_dir::{Owner, RootDir, RootView};
 
 pub use self::system::default_tmpfs;
@@ -135,6 +137,10 @@ pub struct Machine<'a> {
     pub mac: MacAddr,
     /// Its address.
     pub address: Option<Ipv4Addr>,
+    /// That address with what came along with it, where it is known.
+    pub own: Option<&'a Address>,
+    /// Its NICs.
+    pub nics: &'a [Nic],
     /// What it found out about itself.
     pub facts: &'a MachineFacts,
 }

@@ -1,21 +1,26 @@
-//! The network of the booted system, as netplan YAML; as a unit of
+//! The network of the booted system, as netplan YAML; as files of
 //! systemd-networkd where the image has no netplan.
 
+mod netplan;
+mod networkd;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use boot_proto::boot_config::NetworkConfig;
-use boot_proto::cmdline::netmask;
-use boot_proto::ids::MacAddr;
 
 use super::{Change, Changes, Machine};
 use crate::root_dir::RootView;
 
 const NETPLAN: &str = "/etc/netplan/10-moonfarm.yaml";
-const NETWORKD: &str = "/etc/systemd/network/10-moonfarm.network";
+const NETWORKD: &str = "/etc/systemd/network";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
     let network = &machine.config.network;
+    let interfaces = resolve::resolve(machine);
     let has_netplan = [
         "/usr/libexec/netplan/generate",
         "/usr/lib/netplan/generate",
@@ -25,9 +30,12 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
     .any(|path| root.exists(path));
     if has_netplan {
         // netplan complains of a file that others can read.
-        changes.add(Change::private_file(NETPLAN, netplan(network, machine.mac)));
+        let text = netplan::render(&interfaces, network);
+        changes.add(Change::private_file(NETPLAN, text));
     } else {
-        changes.add(Change::file(NETWORKD, networkd(network, machine.mac)));
+        for (name, text) in networkd::render(&interfaces, network) {
+            changes.add(Change::file(format!("{NETWORKD}/{name}"), text));
+        }
     }
     add_wait_online(root, changes);
     add_resolver(network, root, changes);
@@ -47,104 +55,21 @@ fn add_wait_online(root: &dyn RootView, changes: &mut Changes) {
     }
 }
 
-/// Static when boot-server says so and there is an address to set; a dynamic
-/// lease has to be renewed by somebody.
-fn static_address(network: &NetworkConfig) -> Option<Ipv4Addr> {
-    network.address.filter(|_| !network.dhcp)
+/// DNS servers: the profiles' own, else the subnet's.
+fn dns(network: &NetworkConfig) -> Vec<IpAddr> {
+    if network.spec.dns.is_empty() {
+        return network.dns.iter().copied().map(IpAddr::V4).collect();
+    }
+    network.spec.dns.clone()
 }
 
-fn is_on_link(network: &NetworkConfig, own: Ipv4Addr, gateway: Ipv4Addr) -> bool {
-    let mask = u32::from(netmask(network.prefix));
-    u32::from(own) & mask == u32::from(gateway) & mask
-}
-
-fn netplan(network: &NetworkConfig, mac: MacAddr) -> String {
-    let mut text = format!(
-        "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    boot:\n      match:\n        \
-         macaddress: \"{mac}\"\n"
-    );
-    match static_address(network) {
-        Some(own) => {
-            let prefix = network.prefix;
-            let _ = writeln!(
-                text,
-                "      dhcp4: false\n      addresses:\n        - {own}/{prefix}"
-            );
-            if let Some(gateway) = network.gateway {
-                let _ = writeln!(
-                    text,
-                    "      routes:\n        - to: default\n          via: {gateway}"
-                );
-                if !is_on_link(network, own, gateway) {
-                    let _ = writeln!(text, "          on-link: true");
-                }
-            }
-        }
-        // The name is ours to give, and by its MAC the server knows the machine.
-        None => text.push_str(
-            "      dhcp4: true\n      dhcp-identifier: mac\n      critical: true\n      \
-             dhcp4-overrides:\n        use-hostname: false\n",
-        ),
+/// Search domains: the profiles' own, else the subnet's.
+fn search(network: &NetworkConfig) -> &[String] {
+    if network.spec.search.is_empty() {
+        &network.search
+    } else {
+        &network.spec.search
     }
-    if let Some(mtu) = network.mtu {
-        let _ = writeln!(text, "      mtu: {mtu}");
-    }
-    if !network.dns.is_empty() || !network.search.is_empty() {
-        text.push_str("      nameservers:\n");
-        let list = |text: &mut String, key: &str, items: Vec<String>| {
-            if !items.is_empty() {
-                let _ = writeln!(text, "        {key}: [{}]", items.join(", "));
-            }
-        };
-        list(
-            &mut text,
-            "addresses",
-            network.dns.iter().map(ToString::to_string).collect(),
-        );
-        // Quoted: `no` and `1.10` are names too.
-        let search = network
-            .search
-            .iter()
-            .map(|domain| format!("{domain:?}"))
-            .collect();
-        list(&mut text, "search", search);
-    }
-    text
-}
-
-fn networkd(network: &NetworkConfig, mac: MacAddr) -> String {
-    let mut text = format!("[Match]\nMACAddress={mac}\nType=ether\n\n");
-    if let Some(mtu) = network.mtu {
-        let _ = writeln!(text, "[Link]\nMTUBytes={mtu}\n");
-    }
-    text.push_str("[Network]\n");
-    for server in &network.dns {
-        let _ = writeln!(text, "DNS={server}");
-    }
-    if !network.search.is_empty() {
-        let _ = writeln!(text, "Domains={}", network.search.join(" "));
-    }
-    match static_address(network) {
-        Some(own) => {
-            let _ = writeln!(text, "Address={own}/{}", network.prefix);
-            if let Some(gateway) = network.gateway {
-                let on_link = if is_on_link(network, own, gateway) {
-                    "no"
-                } else {
-                    "yes"
-                };
-                let _ = writeln!(
-                    text,
-                    "\n[Route]\nGateway={gateway}\nGatewayOnLink={on_link}"
-                );
-            }
-        }
-        None => text.push_str(
-            "DHCP=ipv4\nKeepConfiguration=dynamic-on-stop\n\n[DHCPv4]\nClientIdentifier=mac\n\
-             UseHostname=no\n",
-        ),
-    }
-    text
 }
 
 /// With systemd-resolved the servers come by way of netplan; without it they
@@ -161,12 +86,12 @@ fn add_resolver(network: &NetworkConfig, root: &dyn RootView, changes: &mut Chan
             FILE,
             "../run/systemd/resolve/stub-resolv.conf",
         ));
-    } else if !network.dns.is_empty() {
+    } else if !dns(network).is_empty() {
         let mut text = String::new();
-        if !network.search.is_empty() {
-            let _ = writeln!(text, "search {}", network.search.join(" "));
+        if !search(network).is_empty() {
+            let _ = writeln!(text, "search {}", search(network).join(" "));
         }
-        for server in &network.dns {
+        for server in dns(network) {
             let _ = writeln!(text, "nameserver {server}");
         }
         changes.add(Change::file(FILE, text));

@@ -74,6 +74,8 @@ fn changes_of(config: &BootConfig, root: &dyn RootView) -> Changes {
             config,
             mac: MAC,
             address: config.network.address,
+            own: None,
+            nics: &[],
             facts: &facts,
         },
         root,
@@ -124,6 +126,8 @@ fn identity() {
         config: &config,
         mac: MAC,
         address: None,
+        own: None,
+        nics: &[],
         facts: &facts,
     };
     let other = super::changes(&machine, &EmptyRoot);

@@ -1,6 +1,6 @@
 //! Loads modules: for every device of the machine, and by name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ pub struct Loader {
     /// Names that need no further attempt.
     tried: BTreeSet<String>,
     seen: BTreeSet<String>,
+    parameters: BTreeMap<String, String>,
     /// Names of the modules in the kernel by our doing, in order.
     pub loaded: Vec<String>,
 }
@@ -35,8 +36,37 @@ impl Loader {
             index: ModuleIndex::parse(&text),
             tried: BTreeSet::new(),
             seen: BTreeSet::new(),
+            parameters: BTreeMap::new(),
             loaded: Vec::new(),
         }
+    }
+
+    /// Takes module options from the kernel command line, where they are written
+    /// `MODULE.OPTION=VALUE` as for a module that is built in; modprobe reads
+    /// them there too.
+    #[must_use]
+    pub fn with_parameters(mut self, cmdline: &str) -> Self {
+        for word in cmdline.split_ascii_whitespace() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            let Some((module, option)) = key.split_once('.') else {
+                continue;
+            };
+            let all = self.parameters.entry(module.replace('-', "_")).or_default();
+            if !all.is_empty() {
+                all.push(' ');
+            }
+            all.push_str(option);
+            if word.contains('=') {
+                all.push('=');
+                all.push_str(value);
+            }
+        }
+        // Else the driver makes a bond0 of its own when it is loaded.
+        let bonding = self.parameters.entry("bonding".to_owned()).or_default();
+        if !bonding.contains("max_bonds") {
+            *bonding = format!("max_bonds=0 {bonding}").trim_end().to_owned();
+        }
+        self
     }
 
     /// Whether the initramfs carries any module for this kernel.
@@ -86,7 +116,9 @@ impl Loader {
             if !self.tried.insert(name.clone()) {
                 continue;
             }
-            match kernel.load_module(&self.folder.join(&module.path), "") {
+            let parameters = self.parameters.get(&name.replace('-', "_"));
+            let parameters = parameters.map_or("", String::as_str);
+            match kernel.load_module(&self.folder.join(&module.path), parameters) {
                 Ok(Loaded::Now) => self.loaded.push(name),
                 Ok(Loaded::Before) => {}
                 Err(error) => log.warn(&chain(&error)),
@@ -119,6 +151,14 @@ fn modaliases(sys: &Path) -> BTreeSet<String> {
 mod tests {
     use super::*;
     use crate::kernel::fake::FakeKernel;
+
+    #[test]
+    fn module_options_come_from_the_command_line() {
+        let loader = Loader::open(Path::new("/nowhere"))
+            .with_parameters("quiet mlx4_core.num_vfs=8 mlx4-core.debug bonding.tx_queues=4");
+        assert_eq!(loader.parameters["mlx4_core"], "num_vfs=8 debug");
+        assert_eq!(loader.parameters["bonding"], "max_bonds=0 tx_queues=4");
+    }
 
     #[test]
     fn devices_get_their_modules_once_and_in_order() {

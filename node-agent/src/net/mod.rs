@@ -1,14 +1,19 @@
 //! The network of the initramfs: links, addresses and the DHCP exchange.
 
+pub mod desired;
 pub mod dhcp_socket;
+pub mod diff;
 #[cfg(test)]
 pub mod fake;
 pub mod netlink;
+pub mod nics;
 
 use std::io;
 use std::net::Ipv4Addr;
 
 use boot_proto::ids::MacAddr;
+
+use self::diff::LinkChange;
 
 /// One network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +22,18 @@ pub struct Link {
     pub index: u32,
     /// Name, such as `eth0`.
     pub name: String,
-    /// Hardware address.
+    /// Hardware address: the permanent one, where the link has one.
     pub mac: MacAddr,
     /// Whether it is set up.
     pub is_up: bool,
     /// Whether the cable, or what stands for it, carries a signal.
     pub has_carrier: bool,
+    /// Kind of a link that is no NIC, such as `bond`.
+    pub kind: Option<String>,
+    /// Number of the bond or bridge it is a port of.
+    pub master: Option<u32>,
+    /// MTU in bytes.
+    pub mtu: u32,
 }
 
 /// An address of this machine, with what belongs to it.
@@ -51,11 +62,27 @@ pub struct LinkError {
 
 /// The kernel's links and addresses.
 pub trait Links {
-    /// All Ethernet links, in the order of the kernel.
+    /// All Ethernet links, NICs and others, in the order of the kernel.
     ///
     /// # Errors
     /// When the kernel does not answer.
-    fn list(&mut self) -> Result<Vec<Link>, LinkError>;
+    fn all(&mut self) -> Result<Vec<Link>, LinkError>;
+
+    /// All NICs, in the order of the kernel.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn list(&mut self) -> Result<Vec<Link>, LinkError> {
+        let mut links = self.all()?;
+        links.retain(|link| link.kind.is_none());
+        Ok(links)
+    }
+
+    /// Makes or changes a link.
+    ///
+    /// # Errors
+    /// What the driver says.
+    fn change(&mut self, change: &LinkChange) -> Result<(), LinkError>;
 
     /// Sets a link up or down.
     ///
@@ -74,4 +101,12 @@ pub trait Links {
     /// # Errors
     /// What the kernel says.
     fn flush_addresses(&mut self, link: &Link) -> Result<(), LinkError>;
+}
+
+/// Makes changes in their order.
+///
+/// # Errors
+/// The first that failed; those after it are not made.
+pub fn apply_all(links: &mut dyn Links, changes: &[LinkChange]) -> Result<(), LinkError> {
+    changes.iter().try_for_each(|change| links.change(change))
 }

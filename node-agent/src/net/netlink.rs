@@ -4,13 +4,19 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use boot_proto::ids::MacAddr;
+use boot_proto::resources::{BondMode, BondSpec};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBond, LinkMessageBuilder, LinkUnspec, LinkVlan, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
+use super::diff::LinkChange;
 use super::{Address, Link, LinkError, Links};
+
+/// How often a bond looks at the carrier of its ports, in milliseconds, where
+/// nobody says; the driver's own default is never.
+const DEFAULT_MIIMON: u32 = 100;
 
 /// The links of the running kernel. Its runtime lives on the calling thread
 /// and only turns while a request is under way.
@@ -55,8 +61,61 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    fn index_of(&mut self, name: &str) -> Result<u32, LinkError> {
+        let found = self.all()?.into_iter().find(|link| link.name == name);
+        found.map(|link| link.index).ok_or_else(|| LinkError {
+            what: format!("looking for the link {name}"),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        })
+    }
+}
+
+/// A bond that is down and has no ports. Options that the mode does not know
+/// are left out, as the driver would refuse the whole bond.
+fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
+    let mut bond = LinkMessageBuilder::<LinkBond>::new(name).mode(options.mode.number().into());
+    // ARP and MII monitors exclude each other.
+    if let Some(interval) = options.arp_interval.filter(|interval| *interval > 0) {
+        bond = bond.arp_interval(interval);
+        if !options.arp_targets.is_empty() {
+            bond = bond.arp_ip_target(options.arp_targets.clone());
+        }
+    } else {
+        bond = bond.miimon(options.miimon.unwrap_or(DEFAULT_MIIMON));
+        if let Some(delay) = options.up_delay {
+            bond = bond.updelay(delay);
+        }
+        if let Some(delay) = options.down_delay {
+            bond = bond.downdelay(delay);
+        }
+    }
+    if let Some(policy) = options.transmit_hash_policy {
+        bond = bond.xmit_hash_policy(policy.number().into());
+    }
+    if let Some(count) = options.min_links {
+        bond = bond.min_links(count);
+    }
+    if options.mode == BondMode::Lacp {
+        if let Some(rate) = options.lacp_rate {
+            bond = bond.ad_lacp_rate(rate.number().into());
+        }
+        if let Some(select) = options.ad_select {
+            bond = bond.ad_select(select.number().into());
+        }
+    }
+    bond.build()
+}
+
+fn set_mac(message: &mut LinkMessage, mac: Option<MacAddr>) {
+    if let Some(mac) = mac {
+        let address = LinkAttribute::Address(mac.octets().to_vec());
+        message.attributes.push(address);
+    }
+}
+
 impl Links for Netlink {
-    fn list(&mut self) -> Result<Vec<Link>, LinkError> {
+    fn all(&mut self) -> Result<Vec<Link>, LinkError> {
         let links = self
             .handle
             .link()
@@ -65,6 +124,51 @@ impl Links for Netlink {
             .try_collect::<Vec<LinkMessage>>();
         let links = self.ask(|| "listing the links".to_owned(), links)?;
         Ok(links.iter().filter_map(ethernet_link).collect())
+    }
+
+    fn change(&mut self, change: &LinkChange) -> Result<(), LinkError> {
+        let what = || change.to_string();
+        let request = match change {
+            LinkChange::CreateBond { name, options, mac } => {
+                let mut message = bond_message(name, options);
+                set_mac(&mut message, *mac);
+                return self.ask(what, self.handle.link().add(message).execute());
+            }
+            LinkChange::CreateVlan {
+                name,
+                link,
+                id,
+                mac,
+            } => {
+                let below = self.index_of(link)?;
+                let mut message = LinkVlan::new(name, below, *id).build();
+                set_mac(&mut message, *mac);
+                return self.ask(what, self.handle.link().add(message).execute());
+            }
+            LinkChange::Enslave { port, bond } => {
+                let bond = self.index_of(bond)?;
+                LinkUnspec::new_with_index(self.index_of(port)?)
+                    .controller(bond)
+                    .build()
+            }
+            LinkChange::Primary { bond, port } => {
+                let port = self.index_of(port)?;
+                let builder = LinkMessageBuilder::<LinkBond>::new(bond);
+                builder.index(self.index_of(bond)?).primary(port).build()
+            }
+            LinkChange::Mtu { name, mtu } => LinkUnspec::new_with_index(self.index_of(name)?)
+                .mtu(*mtu)
+                .build(),
+            LinkChange::Up { name, up } => {
+                let change = LinkUnspec::new_with_index(self.index_of(name)?);
+                if *up {
+                    change.up().build()
+                } else {
+                    change.down().build()
+                }
+            }
+        };
+        self.ask(what, self.handle.link().set(request).execute())
     }
 
     fn set_up(&mut self, link: &Link, up: bool) -> Result<(), LinkError> {
@@ -126,21 +230,30 @@ fn is_within(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
     u32::from(address) & mask == u32::from(network) & mask
 }
 
-/// The link, if it is a NIC: an Ethernet device that is no bridge, bond, VLAN
-/// or the like (those carry a kind, even where nobody asked for them).
+/// The link, if it is an Ethernet device. One that is no NIC has a kind, even
+/// where nobody asked for it.
 fn ethernet_link(message: &LinkMessage) -> Option<Link> {
     let flags = message.header.flags;
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-    if !is_ethernet || flags.contains(LinkFlags::Loopback) || is_virtual(message) {
+    if !is_ethernet || flags.contains(LinkFlags::Loopback) {
         return None;
     }
     let mut name = None;
     let mut mac = None;
+    let mut permanent = None;
     let mut has_carrier = flags.contains(LinkFlags::LowerUp);
+    let (mut master, mut mtu, mut kind) = (None, 0, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+            // A port of a bond has the bond's address as its own.
+            LinkAttribute::PermAddress(bytes) => {
+                permanent = <[u8; 6]>::try_from(bytes.as_slice()).ok();
+            }
+            LinkAttribute::Controller(index) => master = Some(*index).filter(|index| *index > 0),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::LinkInfo(infos) => kind = kind_of(infos),
             LinkAttribute::Carrier(carrier) => has_carrier &= *carrier != 0,
             _ => {}
         }
@@ -148,16 +261,22 @@ fn ethernet_link(message: &LinkMessage) -> Option<Link> {
     Some(Link {
         index: message.header.index,
         name: name?,
-        mac: MacAddr::new(mac?),
+        mac: permanent
+            .map(MacAddr::new)
+            .filter(|mac| mac.is_usable())
+            .or(mac.map(MacAddr::new))?,
         is_up: flags.contains(LinkFlags::Up),
         has_carrier,
+        kind,
+        master,
+        mtu,
     })
 }
 
-fn is_virtual(message: &LinkMessage) -> bool {
-    message.attributes.iter().any(|attribute| {
-        matches!(attribute, LinkAttribute::LinkInfo(infos)
-            if infos.iter().any(|info| matches!(info, LinkInfo::Kind(_))))
+fn kind_of(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
     })
 }
 

@@ -1,0 +1,160 @@
+//! Interfaces as files of systemd-networkd, for images without netplan.
+
+use std::fmt::Write as _;
+
+use boot_proto::boot_config::NetworkConfig;
+use boot_proto::resources::{BondSpec, RouteTarget};
+
+use super::resolve::{Interface, Kind};
+
+/// The files by name in `/etc/systemd/network`.
+pub(super) fn render(interfaces: &[Interface], network: &NetworkConfig) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for one in interfaces {
+        if let Some(text) = netdev(one) {
+            files.push((format!("10-moonfarm-{}.netdev", one.id), text));
+        }
+        let name = match (&one.kind, interfaces.len()) {
+            (Kind::Nic { .. }, 1) => "10-moonfarm.network".to_owned(),
+            _ => format!("10-moonfarm-{}.network", one.id),
+        };
+        files.push((name, network_file(one, interfaces, network)));
+    }
+    files
+}
+
+/// What systemd-networkd makes; none for a NIC.
+fn netdev(one: &Interface) -> Option<String> {
+    let (kind, options) = match &one.kind {
+        Kind::Nic { .. } => return None,
+        Kind::Bond { options, .. } => ("bond", bond(options)),
+        Kind::Vlan { id, .. } => ("vlan", format!("[VLAN]\nId={id}\n")),
+        Kind::Bridge { options, .. } => {
+            let mut text = format!("[Bridge]\nSTP={}\n", if options.stp { "yes" } else { "no" });
+            if let Some(secs) = options.forward_delay {
+                let _ = writeln!(text, "ForwardDelaySec={secs}");
+            }
+            ("bridge", text)
+        }
+    };
+    let mut text = format!("[NetDev]\nName={}\nKind={kind}\n", one.id);
+    if let Some(mac) = one.mac {
+        let _ = writeln!(text, "MACAddress={mac}");
+    }
+    if let Some(mtu) = one.mtu {
+        let _ = writeln!(text, "MTUBytes={mtu}");
+    }
+    Some(format!("{text}\n{options}"))
+}
+
+fn bond(bond: &BondSpec) -> String {
+    let mut text = format!("[Bond]\nMode={}\n", bond.mode.word());
+    let mut key = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let _ = writeln!(text, "{key}={value}");
+        }
+    };
+    let ms = |value: Option<u32>| value.map(|ms| format!("{ms}ms"));
+    if bond.arp_interval.unwrap_or(0) > 0 {
+        key("ARPIntervalSec", ms(bond.arp_interval));
+        let targets: Vec<String> = bond.arp_targets.iter().map(ToString::to_string).collect();
+        key("ARPIPTargets", Some(targets.join(" ")));
+    } else {
+        key("MIIMonitorSec", ms(Some(bond.miimon.unwrap_or(100))));
+        key("UpDelaySec", ms(bond.up_delay));
+        key("DownDelaySec", ms(bond.down_delay));
+    }
+    key(
+        "LACPTransmitRate",
+        bond.lacp_rate.map(|rate| rate.word().to_owned()),
+    );
+    let policy = bond
+        .transmit_hash_policy
+        .map(|policy| policy.word().to_owned());
+    key("TransmitHashPolicy", policy);
+    key(
+        "AdSelect",
+        bond.ad_select.map(|select| select.word().to_owned()),
+    );
+    key("MinLinks", bond.min_links.map(|count| count.to_string()));
+    text
+}
+
+fn network_file(one: &Interface, all: &[Interface], network: &NetworkConfig) -> String {
+    let mut text = match &one.kind {
+        // A port of a bond has the bond's address; its own is the permanent one.
+        Kind::Nic { mac } if one.master.is_some() => {
+            format!("[Match]\nPermanentMACAddress={mac}\n")
+        }
+        Kind::Nic { mac } => format!("[Match]\nMACAddress={mac}\nType=ether\n"),
+        _ => format!("[Match]\nName={}\n", one.id),
+    };
+    text.push_str("\n[Link]\n");
+    if let Some(mtu) = one.mtu {
+        let _ = writeln!(text, "MTUBytes={mtu}");
+    }
+    if one.optional {
+        text.push_str("RequiredForOnline=no\n");
+    }
+    text.push_str("\n[Network]\n");
+    if let Some((master, word)) = &one.master {
+        let _ = writeln!(text, "{word}={master}\nLinkLocalAddressing=no");
+        let is_primary = all.iter().any(|bond| {
+            matches!(&bond.kind, Kind::Bond { primary, .. } if primary.as_ref() == Some(&one.id))
+        });
+        if is_primary {
+            text.push_str("PrimarySlave=yes\n");
+        }
+    }
+    for vlan in all {
+        if matches!(&vlan.kind, Kind::Vlan { link, .. } if *link == one.id) {
+            let _ = writeln!(text, "VLAN={}", vlan.id);
+        }
+    }
+    if let Some(accepts) = one.accept_ra {
+        let _ = writeln!(text, "IPv6AcceptRA={}", if accepts { "yes" } else { "no" });
+    }
+    addresses(&mut text, one, network);
+    text
+}
+
+fn addresses(text: &mut String, one: &Interface, network: &NetworkConfig) {
+    if one.is_boot {
+        for server in super::dns(network) {
+            let _ = writeln!(text, "DNS={server}");
+        }
+        if !super::search(network).is_empty() {
+            let _ = writeln!(text, "Domains={}", super::search(network).join(" "));
+        }
+    }
+    for address in &one.addresses {
+        let _ = writeln!(text, "Address={address}");
+    }
+    if one.is_kept {
+        text.push_str("KeepConfiguration=yes\n");
+    } else if one.dhcp {
+        text.push_str("KeepConfiguration=dynamic-on-stop\n");
+    }
+    if one.dhcp {
+        text.push_str("DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n");
+    }
+    for route in &one.routes {
+        text.push_str("\n[Route]\n");
+        if let RouteTarget::Network(to) = route.to {
+            let _ = writeln!(text, "Destination={to}");
+        }
+        match route.via {
+            Some(via) => {
+                let on_link = if route.on_link { "yes" } else { "no" };
+                let _ = writeln!(text, "Gateway={via}\nGatewayOnLink={on_link}");
+            }
+            None => text.push_str("Scope=link\n"),
+        }
+        if let Some(metric) = route.metric {
+            let _ = writeln!(text, "Metric={metric}");
+        }
+        if let Some(table) = route.table {
+            let _ = writeln!(text, "Table={table}");
+        }
+    }
+}
