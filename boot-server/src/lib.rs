@@ -12,6 +12,7 @@ pub mod explain;
 pub mod farm;
 pub mod http;
 pub mod images;
+pub mod import;
 pub mod inventory;
 pub mod ipxe;
 pub mod manifests;

@@ -4,6 +4,7 @@ mod client;
 mod explain;
 mod get;
 mod image;
+mod import;
 mod serve;
 mod table;
 mod timeline;
@@ -31,6 +32,7 @@ Examples:
   boot-server get machines --state /var/lib/moonfarm
   boot-server get boots m1-c1n1 --state /var/lib/moonfarm
   boot-server explain 94:57:a5:d3:ec:f2 --state /var/lib/moonfarm
+  boot-server import kubefarm values.yaml > farm/cluster1.yaml
 
 RUST_LOG sets what is logged, for example RUST_LOG=info,boot_server::dhcp=debug.";
 
@@ -53,6 +55,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Manage the image store; works with and without a running server.
     Image(image::ImageArgs),
+    /// Turn another system's configuration into manifests.
+    Import(import::ImportArgs),
 }
 
 /// How to reach a running server's management API.
@@ -114,6 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Get(args) => get::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Import(args) => import::run(&args),
     }
 }
 
@@ -176,6 +181,8 @@ mod tests {
             "boot-server image list -o json",
             "boot-server image remove debian --force",
             "boot-server image verify",
+            "boot-server import kubefarm values.yaml",
+            "boot-server import kubefarm a.yaml b.yaml --name c1 --image i --endpoint h:1 --ca-cert-hash sha256:0",
         ] {
             let words = line.split_ascii_whitespace();
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

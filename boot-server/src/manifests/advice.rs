@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Declared;
 use crate::dhcp::custom::{self, OptionMistake};
+use crate::import::kubefarm::NO_HASH;
 
 /// Declared DHCP options that cannot be sent: kind and name of the resource, and
 /// why. The server leaves them out.
@@ -31,6 +32,17 @@ pub fn warnings(declared: &Declared) -> Vec<String> {
     let mut warnings: Vec<String> = option_mistakes(declared)
         .map(|(kind, name, error)| format!("{kind}/{name}: spec.dhcpOptions: {error}"))
         .collect();
+    let unset = declared
+        .clusters
+        .values()
+        .filter(|it| it.spec.ca_cert_hashes.iter().any(|hash| hash == NO_HASH));
+    warnings.extend(unset.map(|cluster| {
+        format!(
+            "Cluster/{}: spec.caCertHashes: no CA has a hash of zeros, so no node will join; \
+             `kubeadm token create --print-join-command` shows the cluster's own",
+            cluster.name()
+        )
+    }));
     for (name, path) in used_files(declared) {
         let path = declared.path_of(path);
         if let Err(error) = readable(&path) {

@@ -132,9 +132,10 @@ fn what_will_not_work_as_meant_is_a_warning() {
         ),
     );
     let told = told();
-    assert_eq!(told.len(), 2, "{told:#?}");
+    assert_eq!(told.len(), 3, "{told:#?}");
     assert!(told[0].starts_with("Profile/base: spec.dhcpOptions: "));
-    assert!(told[1].starts_with("Cluster/main: spec.kubeconfigFile: "));
+    assert!(told[1].starts_with("Cluster/main: spec.caCertHashes: "));
+    assert!(told[2].starts_with("Cluster/main: spec.kubeconfigFile: "));
 }
 
 #[test]
@@ -181,4 +182,26 @@ fn the_example_is_right() {
     assert!(declared.pools.values().any(|pool| pool.spec.catch_all));
     let workers = &declared.pools["workers"].spec;
     assert!(!workers.labels.is_empty() && !workers.taints.is_empty());
+}
+
+#[test]
+fn every_example_is_right() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
+    let mut count = 0;
+    for entry in fs::read_dir(examples).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        count += 1;
+        let checked = check(&folder).unwrap();
+        assert!(checked.is_good, "{}: {}", folder.display(), checked.report);
+        // Passwords and kubeconfigs are the reader's own; nothing else is amiss.
+        for warning in warnings(&read(&folder).unwrap()) {
+            assert!(warning.contains("No such file"), "{warning}");
+        }
+        let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+        assert!(readme.starts_with("# "), "{}", folder.display());
+    }
+    assert!(count >= 6, "{count} examples");
 }
