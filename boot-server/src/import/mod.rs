@@ -80,7 +80,7 @@ impl Findings {
         self.add(Outcome::Changed, path, reason);
     }
 
-    fn to_do(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+    fn unfilled(&mut self, path: impl Into<String>, reason: impl Into<String>) {
         self.add(Outcome::ToDo, path, reason);
     }
 

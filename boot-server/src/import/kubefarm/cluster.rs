@@ -18,7 +18,7 @@ pub(super) fn read(
     findings: &mut Findings,
 ) -> Option<ClusterSpec> {
     let Some(endpoint) = options.endpoint.clone().or_else(|| endpoint(values)) else {
-        findings.to_do(
+        findings.unfilled(
             "kubernetes.apiServer",
             "the values name no address of the API server, so the pools join no cluster; give \
              --endpoint HOST:PORT",
@@ -26,7 +26,7 @@ pub(super) fn read(
         return None;
     };
     let hash = options.ca_cert_hash.clone().unwrap_or_else(|| {
-        findings.to_do(
+        findings.unfilled(
             "kubernetes",
             "the CA's hash is not among the values; `kubeadm token create --print-join-command` \
              shows it: give it as --ca-cert-hash, or write it into the Cluster",
@@ -34,7 +34,7 @@ pub(super) fn read(
         NO_HASH.to_owned()
     });
     let kubeconfig = format!("{}.kubeconfig", options.name);
-    findings.to_do(
+    findings.unfilled(
         "kubernetes",
         format!(
             "put the kubeconfig of an account that may make bootstrap tokens beside the manifests, \
