@@ -95,14 +95,18 @@ impl fmt::Debug for MacAddr {
 impl FromStr for MacAddr {
     type Err = InvalidId;
 
-    /// Reads six octets with `:` or `-` between them, or twelve bare hex
-    /// digits, in any case; vendors use all of these.
+    /// Reads six octets with `:` or `-` between them, three pairs of octets
+    /// with `.` between them, or twelve bare hex digits, in any case; vendors
+    /// use all of these.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = || InvalidId::new(text, "a MAC address such as 94:57:a5:d3:ec:f2");
         let text = text.trim();
         let bytes = text.as_bytes();
         let digits: Vec<u8> = match bytes.len() {
             12 => bytes.to_vec(),
+            14 if bytes[4] == b'.' && bytes[9] == b'.' => {
+                bytes.iter().filter(|b| **b != b'.').copied().collect()
+            }
             17 => {
                 let separator = bytes[2];
                 if separator != b':' && separator != b'-' {
@@ -297,6 +301,7 @@ mod tests {
             "94:57:A5:d3:ec:f2",
             "94-57-a5-d3-ec-f2",
             "9457A5D3ECF2",
+            "9457.a5d3.ecf2",
             " 94:57:a5:d3:ec:f2 ",
         ] {
             let mac: MacAddr = text.parse().unwrap();
@@ -316,6 +321,8 @@ mod tests {
             "Not Available",
             "94:57:a5:d3:ec",
             "94:57-a5:d3:ec:f2",
+            "9457.a5d3:ecf2",
+            "9457.a5.d.ecf2",
             "zz:57:a5:d3:ec:f2",
             "94:57:a5:d3:ec:f2:00",
             "ä4:57:a5:d3:ec:f",

@@ -94,16 +94,25 @@ async fn recognise_web(
     cli: Option<&Arc<Target>>,
     profiles: &Profiles,
 ) -> Result<Box<dyn ChassisDriver>, DriverError> {
-    let no_redfish = match recognise_service(endpoint, profiles).await {
+    let no_redfish = match recognise_service(endpoint, profiles, Redfish::strict).await {
         Ok(driver) => return Ok(driver),
         Err(error @ DriverError::LoginRefused { .. }) => return Err(error),
         Err(error) => error,
     };
     let candidates = profiles_for(profiles, DriverName::MoonshotCli);
-    match MoonshotRest::recognise(endpoint, cli, &candidates).await? {
-        Some(driver) => Ok(Box::new(driver)),
-        None => Err(no_redfish),
+    if let Some(driver) = MoonshotRest::recognise(endpoint, cli, &candidates).await? {
+        return Ok(Box::new(driver));
     }
+    if matches!(
+        no_redfish,
+        DriverError::Unreachable { .. } | DriverError::TimedOut { .. }
+    ) {
+        return Err(no_redfish);
+    }
+    // An iLO 4 with firmware from before Redfish.
+    recognise_service(endpoint, profiles, |driver| driver)
+        .await
+        .map_err(|_| no_redfish)
 }
 
 fn open_service(
@@ -122,10 +131,11 @@ fn open_service(
 async fn recognise_service(
     endpoint: &Endpoint,
     profiles: &Profiles,
+    narrow: fn(Redfish) -> Redfish,
 ) -> Result<Box<dyn ChassisDriver>, DriverError> {
     let candidates = profiles_for(profiles, DriverName::Redfish);
     if let Some(first) = candidates.first() {
-        let driver = Redfish::new(endpoint.clone(), Arc::clone(first))?;
+        let driver = narrow(Redfish::new(endpoint.clone(), Arc::clone(first))?);
         if let Some(driver) = driver.recognise(&candidates).await? {
             return Ok(Box::new(driver));
         }
@@ -148,7 +158,7 @@ async fn recognise_host(
         Err(error) => error,
     };
     tracing::debug!(address = endpoint.address(), error = %by_ssh, "no command line, trying Redfish");
-    recognise_service(endpoint, profiles)
+    recognise_service(endpoint, profiles, |driver| driver)
         .await
         .map_err(|by_web| {
             DriverError::Profile(format!(

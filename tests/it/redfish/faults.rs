@@ -57,6 +57,13 @@ async fn what_passes_is_waited_for() {
         FaultRule::once("GET", SYSTEM, Fault::Delay(Duration::from_millis(300))),
         FaultRule::once("GET", "/redfish/v1", Fault::Status(401, String::new())),
         FaultRule::always("Systems", Fault::WrongContentType),
+        FaultRule::always("", Fault::Gzip),
+        FaultRule::always("", Fault::Padded),
+        FaultRule::always("", Fault::Latin1),
+        FaultRule::always("", Fault::Chunked),
+        FaultRule::always("", Fault::Http10),
+        FaultRule::always("", Fault::ClosesQuietly),
+        FaultRule::always("", Fault::Trailing),
     ] {
         let Some(bmc) = bmc().await else { return };
         bmc.add_fault(rule.clone());

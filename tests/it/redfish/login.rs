@@ -6,7 +6,7 @@ use boot_proto::redfish_rules::LoginWay;
 use chassis_agent::config::Secret;
 use chassis_agent::drivers::redfish::Redfish;
 use chassis_agent::drivers::redfish::endpoint::{Fingerprint, TlsPolicy};
-use moonfarm_tests::redfish::{Fault, FaultRule, VirtualBmc};
+use moonfarm_tests::redfish::{Fault, FaultRule, LocationHabit, VirtualBmc};
 
 use super::{capture, driver, endpoint, hasty};
 
@@ -39,11 +39,18 @@ async fn one_session_is_kept_and_deleted() {
 #[tokio::test]
 async fn a_session_whose_uri_is_not_told_is_deleted_all_the_same() {
     let Some(bmc) = bmc().await else { return };
-    bmc.service().hides_location = true;
-    let mut driver = driver(&bmc, "hpe-ilo");
-    driver.inventory().await.unwrap();
-    driver.say_goodbye().await;
-    assert_eq!(bmc.service().sessions(), 0);
+    for habit in [
+        LocationHabit::Absolute,
+        LocationHabit::InBody,
+        LocationHabit::IdAlone,
+    ] {
+        bmc.service().location = habit;
+        let mut driver = driver(&bmc, "hpe-ilo");
+        driver.inventory().await.unwrap();
+        assert_eq!(bmc.service().sessions(), 1, "{habit:?}");
+        driver.say_goodbye().await;
+        assert_eq!(bmc.service().sessions(), 0, "{habit:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod captures;
 mod cli;
+mod devices;
 mod faults;
 mod fragments;
 mod login;

@@ -17,6 +17,7 @@ use super::model::ChassisModel;
 use super::rest::{self, WebFaults};
 use super::shell;
 use super::terminal::Terminal;
+use crate::redfish::http::base64;
 
 /// How a virtual chassis is to be.
 pub struct Options {
@@ -292,25 +293,6 @@ impl Shared {
 fn new_key() -> io::Result<PrivateKey> {
     let mut random = russh::keys::key::safe_rng();
     PrivateKey::random(&mut random, Algorithm::Ed25519).map_err(io::Error::other)
-}
-
-/// Base64 with padding (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let value = (bits >> (18 - 6 * place)) & 63;
-            text.push(if place > group.len() {
-                '='
-            } else {
-                char::from(ALPHABET[value as usize])
-            });
-        }
-    }
-    text
 }
 
 async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener) {

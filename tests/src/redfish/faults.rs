@@ -1,6 +1,9 @@
 //! What can go wrong with an answer.
 
+use std::io::Write as _;
 use std::time::Duration;
+
+use super::http::Reply;
 
 /// How an answer is spoiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,20 @@ pub enum Fault {
     NextLinkLoop,
     /// It is null.
     Null,
+    /// It is packed with gzip, asked for or not.
+    Gzip,
+    /// It has a byte order mark before it and NUL bytes behind it.
+    Padded,
+    /// Its texts hold a byte that is no UTF-8, and a raw control character.
+    Latin1,
+    /// It is in pieces, without a length (chunked).
+    Chunked,
+    /// It is HTTP/1.0 without a length: it ends when the connection does.
+    Http10,
+    /// The connection is closed after it, without a word about that.
+    ClosesQuietly,
+    /// Another object follows it, the rest of an answer to somebody else.
+    Trailing,
 }
 
 /// Which answers are spoiled.
@@ -93,5 +110,33 @@ impl FaultRule {
                 true
             }
         }
+    }
+}
+
+/// Faults that leave the answer what it is, written another way.
+pub(super) fn rewrite(reply: &mut Reply, fault: &Fault) {
+    match fault {
+        Fault::Gzip => {
+            let mut gzip =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            // Writing into memory does not fail.
+            let _ = gzip.write_all(&reply.body);
+            reply.body = gzip.finish().unwrap_or_default();
+            reply
+                .headers
+                .push(("Content-Encoding".into(), "gzip".into()));
+        }
+        Fault::Padded => {
+            let mut padded = b"\xef\xbb\xbf".to_vec();
+            padded.append(&mut reply.body);
+            padded.extend_from_slice(&[0; 3]);
+            reply.body = padded;
+        }
+        Fault::Latin1 if reply.body.first() == Some(&b'{') => {
+            let text = b"{\"AssetTag\": \"G\xe4ste\x07\",";
+            reply.body.splice(..1, text.iter().copied());
+        }
+        Fault::Trailing => reply.body.extend_from_slice(b"\r\n{\"error\": {}}\n"),
+        _ => {}
     }
 }

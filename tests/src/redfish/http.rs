@@ -178,7 +178,12 @@ async fn write_reply<S>(stream: &mut S, reply: &Reply, is_last: bool) -> io::Res
 where
     S: AsyncWrite + Unpin,
 {
-    let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
+    let version = if reply.fault == Some(Fault::Http10) {
+        "1.0"
+    } else {
+        "1.1"
+    };
+    let mut head = format!("HTTP/{version} {} x\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -210,6 +215,23 @@ where
                 stream.flush().await?;
             }
         }
+        Some(Fault::Chunked) => {
+            let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            for piece in reply.body.chunks(7) {
+                let size = format!("{:x}\r\n", piece.len());
+                stream.write_all(size.as_bytes()).await?;
+                stream.write_all(piece).await?;
+                stream.write_all(b"\r\n").await?;
+            }
+            stream.write_all(b"0\r\n\r\n").await?;
+        }
+        Some(Fault::Http10) => {
+            stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+            stream.write_all(&reply.body).await?;
+            stream.flush().await?;
+            return Ok(false);
+        }
         fault => {
             if let Some(Fault::Delay(delay)) = fault {
                 sleep(*delay).await;
@@ -220,5 +242,26 @@ where
         }
     }
     stream.flush().await?;
-    Ok(true)
+    Ok(reply.fault != Some(Fault::ClosesQuietly))
+}
+
+/// Base64 with padding (RFC 4648 §4), for basic authentication.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk
+            .iter()
+            .fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            if place <= chunk.len() {
+                let letter = (group >> (18 - 6 * place)) & 63;
+                text.push(char::from(LETTERS[letter as usize]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
 }

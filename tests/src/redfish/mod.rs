@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 pub use faults::{Fault, FaultRule};
 pub use http::Request;
-pub use service::{BootHabit, EtagHabit, Service};
+pub use service::{BootHabit, EtagHabit, LocationHabit, Service};
 pub use tls::Identity;
 pub use tree::Tree;
 

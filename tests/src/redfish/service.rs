@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::faults::{Fault, FaultRule};
-use super::http::{Reply, Request};
+use super::faults::{self, Fault, FaultRule};
+use super::http::{Reply, Request, base64};
 use super::tree::{Entry, Tree};
 
 /// What it thinks of If-Match.
@@ -39,6 +39,20 @@ pub enum BootHabit {
     RefusesMode,
 }
 
+/// How the answer to a login says where the session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocationHabit {
+    /// By a Location that is a path.
+    #[default]
+    Path,
+    /// By a whole URL, with an address of the BMC's own.
+    Absolute,
+    /// In the body alone.
+    InBody,
+    /// In the body, as an Id, and with status 200.
+    IdAlone,
+}
+
 /// A Redfish service.
 #[derive(Debug)]
 pub struct Service {
@@ -48,8 +62,8 @@ pub struct Service {
     pub login: (String, String),
     /// Sessions that there may be at a time.
     pub most_sessions: usize,
-    /// Whether the answer to a login has no Location.
-    pub hides_location: bool,
+    /// How the answer to a login says where the session is.
+    pub location: LocationHabit,
     /// Faults; the first that fits is taken.
     pub faults: Vec<FaultRule>,
     /// If-Match.
@@ -81,7 +95,7 @@ impl Service {
             tree,
             login: ("admin".into(), "secret".into()),
             most_sessions: 8,
-            hides_location: false,
+            location: LocationHabit::default(),
             faults: Vec::new(),
             etags: EtagHabit::default(),
             boot: BootHabit::default(),
@@ -134,7 +148,8 @@ impl Service {
                     reply.body = body.to_string().into_bytes();
                 }
             }
-            _ => {}
+            Some(fault) => faults::rewrite(&mut reply, fault),
+            None => {}
         }
         reply.fault = fault;
         reply
@@ -183,7 +198,7 @@ impl Service {
             .unwrap_or_default()
             .trim_end_matches('/');
         let is_login = request.method == "POST" && self.is_session_collection(path);
-        let is_open = is_login || matches!(path, "/redfish" | "/redfish/v1");
+        let is_open = is_login || matches!(path, "/redfish" | "/redfish/v1" | "/rest/v1");
         if !is_open && !self.is_authorised(request) {
             return Reply::json(401, &error("Base.1.8.NoValidSession", "Log in."))
                 .with("WWW-Authenticate", "Basic realm=\"virtual\"");
@@ -206,9 +221,11 @@ impl Service {
     }
 
     fn is_session_collection(&self, path: &str) -> bool {
-        let root = self.tree.get("/redfish/v1").map(|entry| &entry.body);
-        let named = root
+        let root = |path| self.tree.get(path).map(|entry| &entry.body);
+        let old = root("/rest/v1").and_then(|root| root.pointer("/links/Sessions/href"));
+        let named = root("/redfish/v1")
             .and_then(|root| root.pointer("/Links/Sessions/@odata.id"))
+            .or(old)
             .and_then(Value::as_str)
             .unwrap_or("/redfish/v1/SessionService/Sessions");
         path.eq_ignore_ascii_case(named.trim_end_matches('/'))
@@ -238,15 +255,16 @@ impl Service {
         let (token, place) = (format!("token-{number}"), format!("{path}/{number}"));
         self.sessions.insert(token.clone(), place.clone());
         self.peak_sessions = self.peak_sessions.max(self.sessions.len());
-        let reply = Reply::json(
-            201,
-            &json!({ "@odata.id": place, "Id": number.to_string() }),
-        )
-        .with("X-Auth-Token", token);
-        if self.hides_location {
-            reply
-        } else {
-            reply.with("Location", place)
+        let id = number.to_string();
+        let (status, body) = match self.location {
+            LocationHabit::IdAlone => (200, json!({ "Id": id })),
+            _ => (201, json!({ "@odata.id": place, "Id": id })),
+        };
+        let reply = Reply::json(status, &body).with("X-Auth-Token", token);
+        match self.location {
+            LocationHabit::Path => reply.with("Location", place),
+            LocationHabit::Absolute => reply.with("Location", format!("https://10.0.0.9{place}")),
+            LocationHabit::InBody | LocationHabit::IdAlone => reply,
         }
     }
 
@@ -297,8 +315,12 @@ impl Service {
     }
 
     fn reset(&mut self, request: &Request, path: &str) -> Reply {
-        let Some((system, _)) = path.split_once("/Actions/ComputerSystem.Reset") else {
-            return not_found();
+        // Under /rest/v1 the order goes to the system and names its action.
+        let is_named = request.json().get("Action") == Some(&"Reset".into());
+        let system = match path.split_once("/Actions/ComputerSystem.Reset") {
+            Some((system, _)) => system,
+            None if is_named && path.starts_with("/rest/") => path,
+            None => return not_found(),
         };
         let kind = request
             .json()
@@ -348,6 +370,14 @@ impl Service {
         let direct = list(action.and_then(|a| a.get("ResetType@Redfish.AllowableValues")));
         if !direct.is_empty() {
             return direct;
+        }
+        let old = list(
+            entry
+                .body
+                .pointer("/AvailableActions/0/Capabilities/0/AllowableValues"),
+        );
+        if !old.is_empty() {
+            return old;
         }
         let info = action
             .and_then(|a| a.get("@Redfish.ActionInfo"))
@@ -449,25 +479,4 @@ fn precondition_failed() -> Reply {
         412,
         &error("Base.1.8.PreconditionFailed", "The ETag does not match."),
     )
-}
-
-/// RFC 4648 §4.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            if place <= chunk.len() {
-                let letter = (group >> (18 - 6 * place)) & 63;
-                text.push(char::from(LETTERS[letter as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
 }

@@ -43,6 +43,21 @@ impl Tree {
         Ok(tree)
     }
 
+    /// A service out of resources by path. `@odata.id` may be left out.
+    #[must_use]
+    pub fn from_resources(resources: BTreeMap<String, Value>) -> Self {
+        let mut tree = Self::default();
+        for (path, mut body) in resources {
+            if let Some(body) = body.as_object_mut() {
+                // What every resource has need not be written down.
+                body.entry("@odata.id")
+                    .or_insert_with(|| path.clone().into());
+            }
+            tree.put(&path, body);
+        }
+        tree
+    }
+
     /// Reads a recording: a list of requests and responses. The last answer to
     /// a GET counts.
     ///

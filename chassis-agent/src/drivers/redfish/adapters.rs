@@ -66,6 +66,8 @@ async fn read_adapter(
     if is_known(adapter, nics) {
         return Ok(());
     }
+    // iLO 4 and 5 have the MACs of a card in the card itself.
+    nics.base_adapter(adapter);
     let id = text(adapter, "Id").unwrap_or_default();
     let mut macs: BTreeSet<MacAddr> = BTreeSet::new();
     let mut is_storage = false;

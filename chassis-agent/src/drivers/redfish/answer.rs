@@ -70,25 +70,6 @@ impl Answer {
     }
 }
 
-/// Reads a body. JSON counts, whatever the content type says.
-#[must_use]
-pub fn read_body(bytes: &[u8]) -> (Value, Option<String>) {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return (Value::Null, None);
-    }
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        return (value, None);
-    }
-    // A serial number read from an empty chip is not UTF-8; that loses the
-    // number, not the machine.
-    let text = String::from_utf8_lossy(bytes);
-    match serde_json::from_str(&text) {
-        Ok(value) => (value, None),
-        Err(_) => (Value::Null, Some(text.chars().take(400).collect())),
-    }
-}
-
 /// Message ids and messages of an error body, without repetition.
 fn complaint_words(body: &Value) -> Vec<String> {
     const MOST: usize = 8;
@@ -193,16 +174,5 @@ mod tests {
         assert!(answer(503, body.clone()).is_full());
         assert!(!answer(200, body).is_full());
         assert!(!answer(503, json!({"error": {"message": "starting"}})).is_full());
-    }
-
-    #[test]
-    fn bodies() {
-        assert_eq!(read_body(b" \r\n"), (Value::Null, None));
-        assert_eq!(read_body(b"\xef\xbb\xbf{\"a\":1}").0, json!({"a": 1}));
-        assert_eq!(read_body(b"{\"a\":\"\xff\xfe\",\"b\":2}").0["b"], json!(2));
-        assert_eq!(read_body(b"<html>").1.as_deref(), Some("<html>"));
-        // Deeper than the reader goes, which must not overflow its stack.
-        let deep = "[".repeat(100_000);
-        assert!(read_body(deep.as_bytes()).1.is_some());
     }
 }

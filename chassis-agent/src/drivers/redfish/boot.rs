@@ -58,7 +58,15 @@ impl Override {
         let boot = resource.get("Boot")?;
         let text = |name: &str| boot.get(name).and_then(Value::as_str).map(str::to_owned);
         let target = text("BootSourceOverrideTarget");
-        let offered = texts(boot, "BootSourceOverrideTarget@Redfish.AllowableValues");
+        // iLO 4 has the older name for it.
+        let offered = [
+            "BootSourceOverrideTarget@Redfish.AllowableValues",
+            "BootSourceOverrideSupported",
+        ]
+        .iter()
+        .map(|name| texts(boot, name))
+        .find(|offered| !offered.is_empty())
+        .unwrap_or_default();
         if target.is_none() && offered.is_empty() && text("BootSourceOverrideEnabled").is_none() {
             return None;
         }

@@ -6,9 +6,10 @@ use reqwest::{Method, Url, header};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::answer::{Answer, read_body};
+use super::answer::Answer;
 use super::endpoint::Endpoint;
 use super::fetch::{Fetch, FetchError, Fetched};
+use super::lenient;
 use super::session::Sessions;
 use super::tls;
 use super::wire::{TOO_MANY_REDIRECTS, build, chain, sensitive};
@@ -302,6 +303,7 @@ impl Client {
                 .and_then(|value| value.to_str().ok())
                 .map(str::to_owned)
         };
+        let encoding = text("content-encoding");
         let mut answer = Answer {
             status,
             etag: text("etag").filter(|etag| !etag.trim().is_empty()),
@@ -324,29 +326,45 @@ impl Client {
         if status == 401 {
             return Ok(answer);
         }
-        let limit = usize::try_from(self.rules.limits.body.0).unwrap_or(usize::MAX);
+        let bytes = self.read_bytes(doing, &mut response).await?;
+        let limit = self.longest_body();
+        let bytes = lenient::unpacked(bytes, encoding.as_deref(), limit)
+            .map_err(|lenient::TooLong| self.too_long(doing, b"(compressed)"))?;
+        (answer.body, answer.oddity) = lenient::read(&bytes);
+        answer.oddity = answer.oddity.map(|text| self.scrub(text));
+        Ok(answer)
+    }
+
+    async fn read_bytes(
+        &self,
+        doing: &str,
+        response: &mut reqwest::Response,
+    ) -> Result<Vec<u8>, DriverError> {
+        let limit = self.longest_body();
         let mut bytes = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    if bytes.len() + chunk.len() > limit {
-                        return Err(DriverError::Garbled {
-                            command: doing.to_owned(),
-                            problem: format!("it is longer than {}", self.rules.limits.body),
-                            excerpt: excerpt(&String::from_utf8_lossy(
-                                bytes.get(..160).unwrap_or_default(),
-                            )),
-                        });
-                    }
-                    bytes.extend_from_slice(&chunk);
+                Ok(Some(chunk)) if bytes.len() + chunk.len() > limit => {
+                    return Err(self.too_long(doing, &bytes));
                 }
-                Ok(None) => break,
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => return Ok(bytes),
                 Err(error) => return Err(self.broken(doing, error)),
             }
         }
-        (answer.body, answer.oddity) = read_body(&bytes);
-        answer.oddity = answer.oddity.map(|text| self.scrub(text));
-        Ok(answer)
+    }
+
+    fn longest_body(&self) -> usize {
+        usize::try_from(self.rules.limits.body.0).unwrap_or(usize::MAX)
+    }
+
+    fn too_long(&self, doing: &str, bytes: &[u8]) -> DriverError {
+        let beginning = String::from_utf8_lossy(bytes.get(..160).unwrap_or(bytes)).into_owned();
+        DriverError::Garbled {
+            command: doing.to_owned(),
+            problem: format!("it is longer than {}", self.rules.limits.body),
+            excerpt: excerpt(&self.scrub(beginning)),
+        }
     }
 
     fn broken(&self, doing: &str, error: reqwest::Error) -> DriverError {
@@ -443,5 +461,8 @@ impl Fetch for Client {
 }
 
 fn is_service_root(path: &str) -> bool {
-    matches!(path.trim_end_matches('/'), "/redfish/v1" | "/redfish")
+    matches!(
+        path.trim_end_matches('/'),
+        "/redfish/v1" | "/redfish" | "/rest/v1"
+    )
 }

@@ -46,28 +46,39 @@ impl<'a> NicList<'a> {
 
     /// A member of the system's EthernetInterfaces.
     pub fn interface(&mut self, interface: &Value) {
-        let permanent = self.read(interface.get("PermanentMACAddress"));
-        let current = self.read(interface.get("MACAddress"));
+        let mut found = self.read(interface.get("PermanentMACAddress"));
+        found.extend(self.read(interface.get("MACAddress")));
         if self.rules.not_host.iter().any(|rule| fits(rule, interface)) {
-            self.foreign.extend(permanent.into_iter().chain(current));
+            self.foreign.extend(found);
             return;
         }
         let name = name(interface);
-        match (permanent, current) {
-            (None, None) => self.nics.push(ObservedNic {
+        if found.is_empty() {
+            self.nics.push(ObservedNic {
                 name,
                 mac: None,
                 switch: None,
-            }),
-            (permanent, current) => {
-                for mac in permanent.into_iter().chain(current) {
-                    self.add(&name, mac);
-                }
-                let function = interface
-                    .get("Links")
-                    .and_then(|l| link(l, "NetworkDeviceFunction"));
-                self.known_functions
-                    .extend(function.map(|uri| same_uri(&uri)));
+            });
+            return;
+        }
+        for mac in found {
+            self.add(&name, mac);
+        }
+        let function = interface
+            .get("Links")
+            .and_then(|l| link(l, "NetworkDeviceFunction"));
+        self.known_functions
+            .extend(function.map(|uri| same_uri(&uri)));
+    }
+
+    /// The MACs that the host itself told its BMC, in a system of iLO 4 and 5.
+    pub fn told_by_host(&mut self, system: &Value) {
+        let vendors = system.get("Oem").and_then(Value::as_object);
+        let places = vendors.into_iter().flat_map(serde_json::Map::values);
+        for place in std::iter::once(system).chain(places) {
+            let told = place.pointer("/HostCorrelation/HostMACAddress");
+            for (index, mac) in self.read(told).into_iter().enumerate() {
+                self.add(&format!("host NIC {}", index + 1), mac);
             }
         }
     }
@@ -87,7 +98,7 @@ impl<'a> NicList<'a> {
         let ports = adapter.get("PhysicalPorts").and_then(Value::as_array);
         for (index, port) in ports.into_iter().flatten().enumerate() {
             let mac = port.get("MacAddress").or_else(|| port.get("MACAddress"));
-            if let Some(mac) = self.read(mac) {
+            for mac in self.read(mac) {
                 self.add(&format!("{slot} port {}", index + 1), mac);
             }
         }
@@ -98,7 +109,7 @@ impl<'a> NicList<'a> {
         let ethernet = function.get("Ethernet").unwrap_or(&Value::Null);
         let found: Vec<MacAddr> = ["PermanentMACAddress", "MACAddress"]
             .iter()
-            .filter_map(|place| self.read(ethernet.get(place)))
+            .flat_map(|place| self.read(ethernet.get(place)))
             .collect();
         let name = below(adapter, &name(function));
         for mac in &found {
@@ -112,12 +123,8 @@ impl<'a> NicList<'a> {
     pub fn port(&mut self, adapter: &str, port: &Value) -> Vec<MacAddr> {
         let mut found = Vec::new();
         let ethernet = port.get("Ethernet").unwrap_or(&Value::Null);
-        for text in texts(ethernet, "AssociatedMACAddresses")
-            .into_iter()
-            .chain(texts(port, "AssociatedNetworkAddresses"))
-        {
-            found.extend(self.read(Some(&Value::String(text))));
-        }
+        found.extend(self.read(ethernet.get("AssociatedMACAddresses")));
+        found.extend(self.read(port.get("AssociatedNetworkAddresses")));
         // Lenovo writes it here alone on some firmware.
         let vendors = port.get("Oem").and_then(Value::as_object);
         for vendor in vendors.into_iter().flat_map(serde_json::Map::values) {
@@ -159,7 +166,10 @@ impl<'a> NicList<'a> {
                 .bios_attributes
                 .iter()
                 .any(|pattern| matches_pattern(pattern, name));
-            if let (true, Some(mac)) = (is_mac, self.read(Some(value))) {
+            if !is_mac {
+                continue;
+            }
+            for mac in self.read(Some(value)) {
                 self.add(name, mac);
             }
         }
@@ -167,16 +177,26 @@ impl<'a> NicList<'a> {
 
     fn device_path(&mut self, name: &str, path: &str) {
         for text in device_path_macs(path) {
-            if let Some(mac) = self.read(Some(&Value::String(text))) {
+            for mac in self.read(Some(&Value::String(text))) {
                 self.add(name, mac);
             }
         }
     }
 
-    /// A MAC in any spelling, unless it is a placeholder or a local one.
-    fn read(&self, value: Option<&Value>) -> Option<MacAddr> {
-        let mac: MacAddr = value?.as_str()?.parse().ok()?;
-        (mac.is_usable() && (self.rules.keep_local || !mac.is_local())).then_some(mac)
+    /// MACs in any spelling, without placeholders and local ones. A text may
+    /// hold several, and some services have a list where a text belongs.
+    fn read(&self, value: Option<&Value>) -> Vec<MacAddr> {
+        let is_good = |mac: &MacAddr| mac.is_usable() && (self.rules.keep_local || !mac.is_local());
+        let mut found = Vec::new();
+        match value {
+            Some(Value::String(text)) => found.extend(macs_in(text)),
+            Some(Value::Array(list)) => {
+                found.extend(list.iter().filter_map(Value::as_str).flat_map(macs_in));
+            }
+            _ => {}
+        }
+        found.retain(is_good);
+        found
     }
 
     fn add(&mut self, name: &str, mac: MacAddr) {
@@ -198,6 +218,27 @@ impl<'a> NicList<'a> {
 pub fn boot_targets(system: &Value) -> Vec<String> {
     let boot = system.get("Boot").unwrap_or(&Value::Null);
     texts(boot, "UefiTargetBootSourceOverride@Redfish.AllowableValues")
+}
+
+/// The MACs in a text: one in any spelling, or several with something between.
+fn macs_in(text: &str) -> Vec<MacAddr> {
+    /// A text of a hostile service costs no more than this.
+    const LONGEST: usize = 1024;
+    let text = text.get(..LONGEST).unwrap_or(text);
+    if let Ok(mac) = text.parse() {
+        return vec![mac];
+    }
+    let between = |c: char| c.is_whitespace() || ",;/|()[]\"'=".contains(c);
+    let several: Vec<MacAddr> = text
+        .split(between)
+        .filter_map(|piece| piece.parse().ok())
+        .collect();
+    if several.is_empty() {
+        // `94 40 C9 00 00 01`
+        let together: String = text.split(' ').collect();
+        return together.parse().into_iter().collect();
+    }
+    several
 }
 
 fn name(resource: &Value) -> String {
@@ -262,6 +303,40 @@ mod tests {
             (json!({"Id": "1", "MACAddress": 7}), vec![]),
             (
                 json!({"Id": "1", "MACAddress": "0a:ca:fe:f0:0d:04"}),
+                vec![],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "1444.6A3B.8890"}),
+                vec!["14:44:6a:3b:88:90"],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "14:44:6a:3b:88:90, 14:44:6a:3b:88:91"}),
+                vec!["14:44:6a:3b:88:90", "14:44:6a:3b:88:91"],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": ["14-44-6A-3B-88-90", null, "N/A"]}),
+                vec!["14:44:6a:3b:88:90"],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "14 44 6A 3B 88 90"}),
+                vec!["14:44:6a:3b:88:90"],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "14:44:6a:3b:88:90 (virtual)"}),
+                vec!["14:44:6a:3b:88:90"],
+            ),
+            // InfiniBand: 20 octets, and a GUID.
+            (
+                json!({"Id": "1", "MACAddress": "80:00:02:08:fe:80:00:00:00:00:00:00:14:44:6a:3b:88:90:00:01"}),
+                vec![],
+            ),
+            (
+                json!({"Id": "1", "MACAddress": "14:44:6a:03:00:3b:88:90", "PermanentMACAddress": "0x14446a03003b8890"}),
+                vec![],
+            ),
+            // Broadcast, multicast.
+            (
+                json!({"Id": "1", "MACAddress": "FF:FF:FF:FF:FF:FF", "PermanentMACAddress": "01:00:5e:00:00:01"}),
                 vec![],
             ),
             (

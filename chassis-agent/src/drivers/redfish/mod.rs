@@ -12,6 +12,7 @@ mod driver;
 pub mod endpoint;
 pub mod fetch;
 pub mod goodbye;
+pub mod lenient;
 pub mod macs;
 pub mod power;
 pub mod recognise;
@@ -51,6 +52,8 @@ pub struct Redfish {
     early: BTreeMap<String, Value>,
     /// Whether it was recognised a moment ago.
     is_fresh: bool,
+    /// Whether the interface that became Redfish will do.
+    takes_old: bool,
 }
 
 impl Redfish {
@@ -68,7 +71,16 @@ impl Redfish {
             hosts: Vec::new(),
             early: BTreeMap::new(),
             is_fresh: false,
+            takes_old: true,
         })
+    }
+
+    /// The same for a service that must be Redfish: a Moonshot chassis manager
+    /// has the interface which became Redfish, and a driver of its own.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.takes_old = false;
+        self
     }
 
     /// Finds the profile among `profiles` that fits the service, and goes on
@@ -129,7 +141,7 @@ impl Redfish {
         if let Some(root) = &self.root {
             return Ok(root.clone());
         }
-        let root = service_root(&mut self.client).await?;
+        let root = service_root(&mut self.client, self.takes_old).await?;
         self.client.sessions.learn(&root);
         self.root = Some(root.clone());
         Ok(root)

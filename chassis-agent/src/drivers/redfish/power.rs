@@ -22,6 +22,8 @@ pub struct ResetAction {
     pub offered: Vec<String>,
     /// Resource that says which are offered, where the action itself does not.
     pub info: Option<String>,
+    /// Whether the order names its action, as iLO 4 wants it under `/rest/v1`.
+    pub is_named: bool,
 }
 
 impl ResetAction {
@@ -31,8 +33,16 @@ impl ResetAction {
         let action = system
             .body
             .get("Actions")
-            .and_then(|actions| actions.get("#ComputerSystem.Reset"))
-            .unwrap_or(&Value::Null);
+            .and_then(|actions| actions.get("#ComputerSystem.Reset"));
+        if let (None, Some(offered)) = (action, old_reset_types(&system.body)) {
+            return Self {
+                target: system.uri.clone(),
+                offered,
+                info: None,
+                is_named: true,
+            };
+        }
+        let action = action.unwrap_or(&Value::Null);
         let target = action
             .get("target")
             .and_then(Value::as_str)
@@ -47,6 +57,16 @@ impl ResetAction {
             target: target.map_or_else(usual, str::to_owned),
             offered: texts(action, "ResetType@Redfish.AllowableValues"),
             info: link(action, "@Redfish.ActionInfo"),
+            is_named: false,
+        }
+    }
+
+    /// The body of the order.
+    fn order(&self, kind: &str) -> Value {
+        if self.is_named {
+            json!({ "Action": "Reset", "ResetType": kind })
+        } else {
+            json!({ "ResetType": kind })
         }
     }
 
@@ -64,6 +84,24 @@ impl ResetAction {
                 .cloned()
         })
     }
+}
+
+/// The reset types of a system from before Redfish, which lists its actions.
+fn old_reset_types(system: &Value) -> Option<Vec<String>> {
+    let actions = system.get("AvailableActions")?.as_array()?;
+    let named = |value: &Value, name: &str, text: &str| {
+        value.get(name).and_then(Value::as_str) == Some(text)
+    };
+    let reset = actions
+        .iter()
+        .find(|action| named(action, "Action", "Reset"))?;
+    let capabilities = reset.get("Capabilities").and_then(Value::as_array);
+    let offered = capabilities
+        .into_iter()
+        .flatten()
+        .filter(|capability| named(capability, "PropertyName", "ResetType"))
+        .flat_map(|capability| texts(capability, "AllowableValues"));
+    Some(offered.collect())
 }
 
 /// Reset types that an ActionInfo resource allows.
@@ -163,14 +201,7 @@ pub async fn order(
             profile,
         ));
     };
-    match send(
-        client,
-        &action.target,
-        &kind,
-        Some((uri, state_after(order))),
-    )
-    .await
-    {
+    match send(client, &action, &kind, Some((uri, state_after(order)))).await {
         Ok(()) => Ok(()),
         Err(error @ (DriverError::LoginRefused { .. } | DriverError::Busy { .. })) => Err(error),
         // The state says more than the answer: a service may refuse what has
@@ -201,9 +232,7 @@ pub async fn restart(
         return Ok(false);
     }
     match action.choose(wanted) {
-        Some(kind) => send(client, &action.target, &kind, None)
-            .await
-            .map(|()| true),
+        Some(kind) => send(client, &action, &kind, None).await.map(|()| true),
         None => Ok(false),
     }
 }
@@ -212,19 +241,19 @@ pub async fn restart(
 /// system at `until.0` shows `until.1` by itself.
 async fn send(
     client: &mut Client,
-    target: &str,
+    action: &ResetAction,
     kind: &str,
     until: Option<(&str, ObservedPower)>,
 ) -> Result<(), DriverError> {
     let rules = client.rules().power.clone();
+    let target = action.target.as_str();
     let command = format!("POST {target} {kind}");
     let mut left = rules.retries;
     loop {
-        let body = json!({ "ResetType": kind });
         let order = Order {
             method: Method::POST,
             path: target,
-            body: Some(body),
+            body: Some(action.order(kind)),
             if_match: IfMatch::None,
         };
         let answer = client.send(&order).await?;

@@ -5,12 +5,18 @@ use boot_proto::resources::ObservedPower;
 use serde_json::Value;
 
 /// A path of this service in the form in which it may be requested: absolute,
-/// below `/redfish` or `/rest`, without a fragment, of bounded length. `None`
-/// for anything else, such as a whole URL to another host.
+/// below `/redfish` or `/rest`, without a fragment, of bounded length. Of a
+/// whole URL the path counts alone: some services name themselves by an address
+/// of their inner network, and nothing they say may lead to another host. `None`
+/// for anything else.
 #[must_use]
 pub fn clean_path(path: &str) -> Option<&str> {
     const LONGEST: usize = 1024;
     let path = path.trim();
+    let path = match path.split_once("://") {
+        Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
+        _ => path,
+    };
     let path = path.split('#').next().unwrap_or_default();
     let lower = path.get(..9).unwrap_or(path).to_ascii_lowercase();
     let is_inside = lower.starts_with("/redfish") || lower.starts_with("/rest");
@@ -213,10 +219,13 @@ impl Root {
                 .and_then(Value::as_bool)
                 == Some(true)
         };
+        // iLO 4 has them among its links under /rest/v1.
+        let old = root.get("links").unwrap_or(&Value::Null);
+        let named = |name: &str| link(root, name).or_else(|| link(old, name));
         Self {
-            systems: link(root, "Systems"),
-            chassis: link(root, "Chassis"),
-            managers: link(root, "Managers"),
+            systems: named("Systems"),
+            chassis: named("Chassis"),
+            managers: named("Managers"),
             manager: root
                 .get("Links")
                 .and_then(|l| link(l, "ManagerProvidingService")),
@@ -259,7 +268,15 @@ mod tests {
             ("/redfish/v1/Chassis#/x/0", Some("/redfish/v1/Chassis")),
             (" /redfish/v1/ ", Some("/redfish/v1/")),
             ("/rest/v1", Some("/rest/v1")),
-            ("http://other/redfish/v1", None),
+            ("http://other/redfish/v1", Some("/redfish/v1")),
+            (
+                "https://[fe80::1]:443/redfish/v1/Systems/1",
+                Some("/redfish/v1/Systems/1"),
+            ),
+            ("http://other", None),
+            ("http://other/admin", None),
+            ("ftp://other/redfish/v1", None),
+            ("http:///redfish/v1", Some("/redfish/v1")),
             ("//other/redfish/v1", None),
             ("/redfish/../../etc", None),
             ("/admin", None),

@@ -51,7 +51,9 @@ impl Sessions {
 
     /// Learns from the service root where sessions are made.
     pub(super) fn learn(&mut self, root: &Value) {
-        let named = root.get("Links").and_then(|links| link(links, "Sessions"));
+        let named = ["Links", "links"]
+            .iter()
+            .find_map(|links| root.get(links).and_then(|links| link(links, "Sessions")));
         if named.is_some() {
             self.collection = named;
         }
@@ -135,13 +137,17 @@ impl Client {
             return Err(self.refused_login(reason));
         };
         // Location may be missing, or a whole URL; the body names it as well.
-        let place = answer.location.as_deref().and_then(path_of).or_else(|| {
-            answer
-                .body
-                .get("@odata.id")
-                .and_then(Value::as_str)
-                .and_then(path_of)
-        });
+        let told = answer.location.as_deref().and_then(clean_path);
+        let place = told
+            .or_else(|| answer.body.get("@odata.id")?.as_str().and_then(clean_path))
+            .map(str::to_owned)
+            .or_else(|| {
+                Some(format!(
+                    "{}/{}",
+                    path.trim_end_matches('/'),
+                    id_of(&answer.body)?
+                ))
+            });
         self.sessions.pause = Duration::ZERO;
         self.sessions.not_before = None;
         self.sessions.current = Some(Session {
@@ -193,13 +199,13 @@ impl Client {
     }
 }
 
-/// The path of an absolute or relative URL.
-fn path_of(text: &str) -> Option<String> {
-    let path = match text.split_once("://") {
-        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
-        None => text,
-    };
-    clean_path(path).map(str::to_owned)
+/// The Id of a session, where its answer has that alone.
+fn id_of(session: &Value) -> Option<String> {
+    let id = super::resources::text(session, "Id")?;
+    let is_plain = id
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    is_plain.then_some(id)
 }
 
 #[cfg(test)]
@@ -207,21 +213,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn session_uris() {
-        for (text, path) in [
-            (
-                "/redfish/v1/SessionService/Sessions/1",
-                Some("/redfish/v1/SessionService/Sessions/1"),
-            ),
-            (
-                "https://bmc/redfish/v1/Sessions/a/",
-                Some("/redfish/v1/Sessions/a/"),
-            ),
-            ("https://bmc", None),
-            ("Sessions/1", None),
-            ("", None),
+    fn ids_of_sessions() {
+        for (body, id) in [
+            (json!({"Id": "abc-1"}), Some("abc-1")),
+            (json!({"Id": 17}), Some("17")),
+            (json!({"Id": "../Systems/1"}), None),
+            (json!({"Id": ""}), None),
+            (json!(null), None),
         ] {
-            assert_eq!(path_of(text).as_deref(), path, "{text}");
+            assert_eq!(id_of(&body).as_deref(), id, "{body}");
         }
     }
 

@@ -67,13 +67,18 @@ pub struct Walk<'a> {
 /// services know one of them alone.
 const ROOTS: [&str; 2] = ["/redfish/v1/", "/redfish/v1"];
 
-/// Reads the service root.
+/// Where iLO 4 has its service before firmware 2.30.
+const OLD_ROOT: &str = "/rest/v1";
+
+/// Reads the service root; with `with_old`, also that of the interface which
+/// became Redfish.
 ///
 /// # Errors
 /// When there is no Redfish service.
-pub async fn service_root(fetch: &mut dyn Fetch) -> Result<Value, DriverError> {
+pub async fn service_root(fetch: &mut dyn Fetch, with_old: bool) -> Result<Value, DriverError> {
     let mut first = None;
-    for path in ROOTS {
+    let roots = ROOTS.into_iter().chain(with_old.then_some(OLD_ROOT));
+    for path in roots {
         match fetch.get(path).await {
             // A root without links is met after a BMC's restart, and null on
             // one vendor's old boards; the usual places are tried then.
@@ -195,6 +200,7 @@ impl<'a> Walk<'a> {
                 nics.interface(&interface.1);
             }
         }
+        nics.told_by_host(&system.body);
         for path in old_adapters(&system.body) {
             for adapter in self.collection(&path).await? {
                 nics.base_adapter(&adapter.1);
