@@ -20,7 +20,10 @@ pub struct Client {
     endpoint: Endpoint,
     rules: RedfishRules,
     tls: rustls::ClientConfig,
-    reads: reqwest::Client,
+    /// Made when they are needed and let go after a visit, with their
+    /// connections: thousands of devices would hold thousands of sockets, and a
+    /// BMC has few to give.
+    reads: Option<reqwest::Client>,
     orders: Option<reqwest::Client>,
     pub(super) sessions: Sessions,
     /// Requests of this visit.
@@ -69,30 +72,28 @@ impl Client {
             DriverError::Profile(format!("{}: setting up TLS: {reason}", endpoint.address()))
         };
         let tls = tls::config(&endpoint.tls).map_err(|error| failed(error.to_string()))?;
-        let reads = build(&tls, &rules, rules.http.keep_alive)
-            .map_err(|error| failed(error.to_string()))?;
         Ok(Self {
             sessions: Sessions::new(rules.login),
             endpoint,
             rules,
             tls,
-            reads,
+            reads: None,
             orders: None,
             sent: 0,
         })
     }
 
     /// Goes on by the rules of another profile; a session is kept.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn set_rules(&mut self, rules: RedfishRules) -> Result<(), DriverError> {
-        self.reads = build(&self.tls, &rules, rules.http.keep_alive)
-            .map_err(|error| DriverError::Profile(error.to_string()))?;
-        self.orders = None;
+    pub fn set_rules(&mut self, rules: RedfishRules) {
+        self.end_visit();
         self.sessions.set_way(rules.login);
         self.rules = rules;
-        Ok(())
+    }
+
+    /// Closes the connections; the session is kept.
+    pub fn end_visit(&mut self) {
+        self.reads = None;
+        self.orders = None;
     }
 
     /// Where the service is, for messages.
@@ -257,15 +258,19 @@ impl Client {
         auth: &Auth,
     ) -> Result<reqwest::RequestBuilder, DriverError> {
         let is_read = order.method == Method::GET;
-        if !is_read && self.orders.is_none() {
-            // An order must not be lost on a kept connection that has died.
-            let fresh = build(&self.tls, &self.rules, false)
-                .map_err(|error| DriverError::Profile(error.to_string()))?;
-            self.orders = Some(fresh);
-        }
-        let client = match &self.orders {
-            Some(orders) if !is_read => orders,
-            _ => &self.reads,
+        // An order must not be lost on a kept connection that has died.
+        let keep_alive = is_read && self.rules.http.keep_alive;
+        let place = if is_read {
+            &mut self.reads
+        } else {
+            &mut self.orders
+        };
+        let client = match place {
+            Some(client) => client,
+            None => place.insert(
+                build(&self.tls, &self.rules, keep_alive)
+                    .map_err(|error| DriverError::Profile(error.to_string()))?,
+            ),
         };
         let mut request = client.request(order.method.clone(), url);
         if !is_read || !self.rules.http.keep_alive {
@@ -444,11 +449,9 @@ impl Drop for Client {
         let Some((path, token)) = self.sessions.take() else {
             return;
         };
-        if let Ok(url) = self.url(&path) {
-            let request = self
-                .reads
-                .delete(url)
-                .header("X-Auth-Token", sensitive(&token));
+        let client = build(&self.tls, &self.rules, false);
+        if let (Ok(url), Ok(client)) = (self.url(&path), client) {
+            let request = client.delete(url).header("X-Auth-Token", sensitive(&token));
             super::goodbye::send(self.address(), request);
         }
     }

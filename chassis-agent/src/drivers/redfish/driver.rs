@@ -19,11 +19,13 @@ impl ChassisDriver for Redfish {
 
     fn observe(&mut self, scope: Scope) -> DriverFuture<'_, Vec<ObservedMachine>> {
         Box::pin(async move {
-            match scope {
+            let seen = match scope {
                 Scope::Full => self.inventory().await,
                 Scope::Power => self.power_states().await,
                 Scope::One(slot) => self.power_state(slot.as_str()).await,
-            }
+            };
+            self.end_visit();
+            seen
         })
     }
 

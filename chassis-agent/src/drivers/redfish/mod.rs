@@ -96,7 +96,7 @@ impl Redfish {
         match found {
             Ok(Some(profile)) => {
                 let rules = rules_of(&profile)?;
-                self.client.set_rules(rules.clone())?;
+                self.client.set_rules(rules.clone());
                 tracing::info!(
                     address = self.client.address(),
                     profile = profile.name,
@@ -288,6 +288,11 @@ impl Redfish {
         self.client.begin_visit();
         let uri = self.find(slot).await?;
         boot::order(&mut self.client, &uri, target, &self.profile.name).await
+    }
+
+    /// Closes the connections; the session is kept.
+    pub fn end_visit(&mut self) {
+        self.client.end_visit();
     }
 
     /// Deletes the session.

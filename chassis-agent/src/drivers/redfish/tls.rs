@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -38,6 +39,9 @@ pub fn config(policy: &TlsPolicy) -> Result<ClientConfig, Error> {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // One device each: the usual room for many servers costs more memory than
+    // all the rest that is kept of a device.
+    config.resumption = Resumption::in_memory_sessions(1);
     Ok(config)
 }
 
