@@ -94,6 +94,11 @@ impl BootLog {
         self.change(|book, now| book.fetched(now, address, stage, bytes, size));
     }
 
+    /// The machine at `address` was told to come back for its image.
+    pub fn waiting(&self, address: Ipv4Addr, message: &str) {
+        self.change(|book, now| book.waiting(now, address, message));
+    }
+
     /// A node reported.
     pub fn report(&self, report: &BootReport, machine: &str, address: Ipv4Addr) {
         self.change(|book, now| book.report(now, report, machine, address));

@@ -4,6 +4,7 @@
 //! operators gave, never a MAC, an address or a serial number.
 
 mod dhcp;
+mod http;
 mod tftp;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub use dhcp::DhcpMetrics;
+pub use http::HttpMetrics;
 pub use tftp::TftpMetrics;
 
 /// What the page is: OpenMetrics, which Prometheus reads as it reads its own.
@@ -23,6 +25,8 @@ pub struct Metrics {
     registry: Registry,
     /// Of DHCP.
     pub dhcp: DhcpMetrics,
+    /// Of the boot face.
+    pub http: HttpMetrics,
     /// Of TFTP.
     pub tftp: TftpMetrics,
 }
@@ -33,10 +37,12 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("moonfarm");
         let dhcp = DhcpMetrics::register(registry.sub_registry_with_prefix("dhcp"));
+        let http = HttpMetrics::register(registry.sub_registry_with_prefix("http"));
         let tftp = TftpMetrics::register(registry.sub_registry_with_prefix("tftp"));
         Arc::new(Self {
             registry,
             dhcp,
+            http,
             tftp,
         })
     }

@@ -1,5 +1,7 @@
 //! `boot-server serve`: opens the store, starts the faces, stops them.
 
+mod faces;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +11,6 @@ use std::time::Duration;
 use boot_proto::api::BootView;
 use boot_proto::report::Phase;
 use boot_proto::resources::DhcpMode;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -17,13 +18,14 @@ use crate::boots::{BootLog, Observer};
 use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStoreError, Leases};
 use crate::events::EventSink;
 use crate::farm::{self, Farm, FarmError};
-use crate::http::{App, BearerToken, Limits, boot_router, management_router};
+use crate::http::{App, BearerToken, Rate, TlsError, TlsFiles, Transfers};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
 use crate::tftp::{self, TftpError, TftpFiles, TftpOptions, TftpServer};
 use crate::tokens::{Joined, Tokens};
+use faces::Faces;
 
 /// Name of the database in the state folder.
 pub const DATABASE: &str = "state.redb";
@@ -55,6 +57,14 @@ pub struct ServeOptions {
     pub dhcp: bool,
     /// Whether to serve TFTP.
     pub tftp: bool,
+    /// Where the boot face listens for TLS, if anywhere; needs `tls`.
+    pub listen_boot_tls: Option<SocketAddr>,
+    /// Certificate for TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whether the management face speaks TLS; needs `tls`.
+    pub management_tls: bool,
+    /// Machines that may fetch an image at once.
+    pub image_transfers: usize,
     /// Whether TFTP answers from the port that was asked, and from no other.
     pub tftp_single_port: bool,
 }
@@ -103,6 +113,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// DHCP cannot be served.
     #[error(transparent)]
     Dhcp(#[from] DhcpError),
@@ -133,30 +146,14 @@ impl Server {
     pub async fn start(options: &ServeOptions) -> Result<Self, ServeError> {
         let app = open(options)?;
         let token = read_token(options)?;
-        let boot = listen(options.listen_boot).await?;
-        let management = listen(options.listen_management).await?;
-        let addresses = (
-            local(&boot, options.listen_boot),
-            local(&management, options.listen_management),
-        );
+        let faces = Faces::listen(options).await?;
+        let addresses = faces.addresses(options);
         let datagrams = start_datagrams(options, &app, addresses.0.port())?;
 
         let stop = CancellationToken::new();
         let observer = observer(Arc::clone(&app.farm));
         let mut tasks = JoinSet::new();
-        tasks.spawn(crate::http::serve(
-            boot,
-            boot_router(app.clone()),
-            Limits::default(),
-            stop.clone(),
-        ));
-        let management_router = management_router(app.clone(), token);
-        tasks.spawn(crate::http::serve(
-            management,
-            management_router,
-            Limits::default(),
-            stop.clone(),
-        ));
+        faces.serve(options, &app, token, &stop, &mut tasks)?;
         let background = [
             tokio::spawn(farm::watch(Arc::clone(&app.farm), MANIFEST_INTERVAL)),
             tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
@@ -201,6 +198,7 @@ fn open(options: &ServeOptions) -> Result<App, ServeError> {
     let database = Database::open(&state.join(DATABASE))?;
     let farm = Arc::new(Farm::open(database.clone(), &options.manifests)?);
     let leases = dhcp::leases::open_log(&state.join(LEASES), &database)?;
+    let metrics = Metrics::new();
     Ok(App {
         farm,
         leases: Arc::new(Leases::open(Arc::new(leases))?),
@@ -208,23 +206,15 @@ fn open(options: &ServeOptions) -> Result<App, ServeError> {
         boots: BootLog::open(database.clone())?,
         tokens: Tokens::open(database, &options.manifests)?,
         loaders: options.loaders.clone(),
-        metrics: Metrics::new(),
+        transfers: Transfers::new(options.image_transfers, metrics.http.clone()),
+        rate: Rate::new(metrics.http.clone()),
+        metrics,
     })
 }
 
 fn read_token(options: &ServeOptions) -> Result<BearerToken, ServeError> {
     let path = options.state.join(TOKEN);
     BearerToken::read_or_make(&path).map_err(|source| ServeError::Token { path, source })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Listen { address, source })
-}
-
-fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
 }
 
 fn start_datagrams(

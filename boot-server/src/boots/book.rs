@@ -238,12 +238,18 @@ impl Book {
             let message = format!("{name}: {bytes} of {size} bytes taken");
             self.at_address(now, address, None, &message);
         } else {
-            self.at_address(
-                now,
-                address,
-                what.stage(),
-                &format!("{name} sent, {size} bytes"),
-            );
+            let message = format!("{name} sent, {size} bytes");
+            let boot = self.at_address(now, address, what.stage(), &message);
+            if let (Some(boot), Fetched::Root) = (boot, what) {
+                boot.view.reason = None;
+            }
+        }
+    }
+
+    /// It shows as the reason why the boot does not go on, until it does.
+    pub fn waiting(&mut self, now: WallClock, address: Ipv4Addr, message: &str) {
+        if let Some(boot) = self.at_address(now, address, None, message) {
+            boot.view.reason = Some(message.to_owned());
         }
     }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::http::TlsFiles;
 use crate::serve::{ServeOptions, Server};
 
 /// Options of `serve`.
@@ -41,6 +42,23 @@ pub(super) struct ServeArgs {
     /// Do not serve DHCP.
     #[arg(long)]
     no_dhcp: bool,
+    /// Where machines fetch the same over TLS: UEFI HTTPS boot, and node-agent.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert")]
+    listen_boot_tls: Option<SocketAddr>,
+    /// Certificate chain in PEM. It is read again when it changes; one that does
+    /// not fit its key is reported, and the old one stays.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Speak TLS on the management face too.
+    #[arg(long, requires = "tls_cert")]
+    management_tls: bool,
+    /// Machines that may fetch an image at once; the others are told when to
+    /// come back, so that the first are done early and none times out.
+    #[arg(long, value_name = "COUNT", default_value_t = 32)]
+    image_transfers: usize,
     /// Do not serve TFTP.
     #[arg(long)]
     no_tftp: bool,
@@ -61,6 +79,13 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         loaders: args.loaders,
         dhcp: !args.no_dhcp,
         tftp: !args.no_tftp,
+        listen_boot_tls: args.listen_boot_tls,
+        tls: args
+            .tls_cert
+            .zip(args.tls_key)
+            .map(|(cert, key)| TlsFiles { cert, key }),
+        management_tls: args.management_tls,
+        image_transfers: args.image_transfers,
         tftp_single_port: args.tftp_single_port,
     };
     raise_open_files();

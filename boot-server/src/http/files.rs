@@ -1,83 +1,112 @@
-//! Sending a file, or a part of it, in large pieces.
+//! Answering for a file: which part, with what headers; and sending it in large
+//! pieces where `sendfile` cannot be used.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 
+use super::App;
 use super::ranges::{Conditions, Part, choose};
+use super::transfers::Seat;
 use crate::boots::{BootLog, Fetched};
+use crate::clock;
+use crate::metrics::HttpMetrics;
 
 /// How much is read at a time: large enough that the threads' hand-over does not
 /// count, small enough for hundreds of transfers at once.
 const CHUNK: u64 = 256 * 1024;
 
-/// A file to send.
-pub(super) struct Outgoing {
-    pub file: File,
+/// What is known of a file before it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
     pub size: u64,
     /// Entity tag with its quotes.
     pub etag: String,
+    pub modified: SystemTime,
     pub cache_control: &'static str,
     pub content_type: &'static str,
+}
+
+/// A file to send.
+pub(super) struct Outgoing {
+    pub file: File,
     /// Told how much went out.
     pub meter: Meter,
 }
 
 /// Tells the boot log how much of a file went out, also when the client hangs up.
 pub(super) struct Meter {
-    pub boots: Arc<BootLog>,
-    pub address: Option<Ipv4Addr>,
-    pub what: Option<Fetched>,
-    sent: u64,
-    expected: u64,
+    boots: Arc<BootLog>,
+    metrics: HttpMetrics,
+    address: Option<Ipv4Addr>,
+    what: Option<Fetched>,
+    pub sent: u64,
+    pub expected: u64,
+    pub seat: Option<Seat>,
 }
 
 impl Meter {
-    pub const fn new(
-        boots: Arc<BootLog>,
-        address: Option<Ipv4Addr>,
-        what: Option<Fetched>,
-    ) -> Self {
+    pub fn new(app: &App, address: Option<Ipv4Addr>, what: Option<Fetched>) -> Self {
         Self {
-            boots,
+            boots: Arc::clone(&app.boots),
+            metrics: app.metrics.http.clone(),
             address,
             what,
             sent: 0,
             expected: 0,
+            seat: None,
         }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        if let (Some(address), Some(what), 1..) = (self.address, self.what, self.expected) {
+        if self.expected == 0 {
+            return;
+        }
+        let is_whole = self.sent >= self.expected;
+        self.metrics.file(self.what, self.sent, is_whole);
+        if let Some(seat) = &mut self.seat {
+            seat.is_whole = is_whole;
+        }
+        if let (Some(address), Some(what)) = (self.address, self.what) {
             self.boots.fetched(address, what, self.sent, self.expected);
         }
     }
 }
 
-/// Answers a GET or HEAD request for a file.
-pub(super) fn send(method: &Method, headers: &HeaderMap, outgoing: Outgoing) -> Response {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
+/// An answer but for its content: the status, the headers, and which bytes of
+/// the file are its content, first and count, where it has any.
+pub(super) type Chosen = (StatusCode, HeaderMap, Option<(u64, u64)>);
+
+/// Headers of a request that decide which part is sent.
+pub(super) fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+    let mut conditions = Conditions::default();
+    for (name, value) in headers {
+        if let Ok(value) = value.to_str() {
+            conditions.take(name.as_str(), value);
+        }
+    }
+    conditions
+}
+
+/// Decides what a GET or HEAD request for a file is answered.
+pub(super) fn choose_part(is_get: bool, conditions: &Conditions<'_>, facts: &Facts) -> Chosen {
     let conditions = Conditions {
-        if_match: text(header::IF_MATCH),
-        if_none_match: text(header::IF_NONE_MATCH),
-        if_range: text(header::IF_RANGE),
         // RFC 9110 §14.2: ranges are for GET alone.
-        range: text(header::RANGE).filter(|_| method == Method::GET),
+        range: conditions.range.filter(|_| is_get),
+        ..*conditions
     };
-    let size = outgoing.size;
-    let (status, first, length) = match choose(&conditions, &outgoing.etag, size) {
+    let size = facts.size;
+    let part = choose(&conditions, &facts.etag, facts.modified, size);
+    let (status, first, length) = match part {
         Part::Whole => (StatusCode::OK, 0, size),
         Part::Range { first, last } => (
             StatusCode::PARTIAL_CONTENT,
@@ -88,38 +117,59 @@ pub(super) fn send(method: &Method, headers: &HeaderMap, outgoing: Outgoing) -> 
         Part::Failed => (StatusCode::PRECONDITION_FAILED, 0, 0),
         Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0),
     };
-    let etag = outgoing.etag.clone();
-    let (cache_control, content_type) = (outgoing.cache_control, outgoing.content_type);
+    let mut headers = HeaderMap::with_capacity(12);
     let has_content = status.is_success();
-    let body = if has_content && method == Method::GET && length > 0 {
-        stream(outgoing, first, length)
-    } else {
-        Body::empty()
-    };
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    let mut set = |name, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    };
-    set(header::ETAG, etag);
-    set(header::ACCEPT_RANGES, "bytes".into());
+    set_date(&mut headers);
+    set(&mut headers, header::ETAG, facts.etag.clone());
+    let modified = httpdate::fmt_http_date(facts.modified);
+    set(&mut headers, header::LAST_MODIFIED, modified);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if has_content || status == StatusCode::NOT_MODIFIED {
+        let cache_control = HeaderValue::from_static(facts.cache_control);
+        headers.insert(header::CACHE_CONTROL, cache_control);
+    }
     if has_content {
-        set(header::CACHE_CONTROL, cache_control.into());
-        set(header::CONTENT_TYPE, content_type.into());
-        set(header::CONTENT_LENGTH, length.to_string());
+        let content_type = HeaderValue::from_static(facts.content_type);
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if status != StatusCode::NOT_MODIFIED {
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if status == StatusCode::PARTIAL_CONTENT {
         let last = first.saturating_add(length).saturating_sub(1);
-        set(
-            header::CONTENT_RANGE,
-            format!("bytes {first}-{last}/{size}"),
-        );
+        let range = format!("bytes {first}-{last}/{size}");
+        set(&mut headers, header::CONTENT_RANGE, range);
     } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
-        set(header::CONTENT_RANGE, format!("bytes */{size}"));
+        set(
+            &mut headers,
+            header::CONTENT_RANGE,
+            format!("bytes */{size}"),
+        );
     }
-    response
+    let content = (has_content && is_get && length > 0).then_some((first, length));
+    (status, headers, content)
+}
+
+/// Says when the answer was made (RFC 9110 §6.6.1).
+pub(super) fn set_date(headers: &mut HeaderMap) {
+    let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(clock::wall().0);
+    set(headers, header::DATE, httpdate::fmt_http_date(now));
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The answer with its content.
+pub(super) fn send(chosen: Chosen, outgoing: Outgoing) -> Response {
+    let (status, headers, part) = chosen;
+    let body = match part {
+        Some((first, length)) => stream(outgoing, first, length),
+        None => Body::empty(),
+    };
+    (status, headers, body).into_response()
 }
 
 struct Progress {

@@ -19,10 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::Peer;
+use super::connection::Fast;
+use super::{App, Peer};
 
 /// What one face puts up with.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may take nothing of what is being sent.
     pub stall: Duration,
+    /// What a client must take of a large file, averaged over half a minute.
+    pub bytes_per_second: u64,
     /// How long requests under way may still take once the server stops.
     pub drain: Duration,
 }
@@ -43,26 +47,71 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
-            per_client: 64,
+            connections: 8192,
+            // Behind a translated address there is a whole rack.
+            per_client: 512,
             head: Duration::from_secs(15),
             stall: Duration::from_secs(60),
+            bytes_per_second: 4096,
             drain: Duration::from_millis(1500),
         }
     }
 }
 
-/// Serves `router` on `listener` until `stop` is cancelled, then lets requests
+/// What a face answers with, and what it puts up with.
+#[derive(Clone)]
+pub struct Face {
+    router: Router,
+    limits: Limits,
+    seats: Arc<Semaphore>,
+    clients: Clients,
+    fast: Option<Arc<Fast>>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Face {
+    /// A face with the routes of `router`.
+    #[must_use]
+    pub fn new(router: Router, limits: Limits) -> Self {
+        Self {
+            router,
+            limits,
+            seats: Arc::new(Semaphore::new(limits.connections)),
+            clients: Clients::default(),
+            fast: None,
+            tls: None,
+        }
+    }
+
+    /// With blobs of `app` sent by the kernel. The routes run on the current
+    /// tokio runtime, whichever runtime the connections are served on.
+    #[must_use]
+    pub fn with_blobs(mut self, app: App) -> Self {
+        self.fast = Some(Arc::new(Fast {
+            app,
+            router: self.router.clone(),
+            routes: tokio::runtime::Handle::current(),
+        }));
+        self
+    }
+
+    /// Over TLS, and in nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsAcceptor) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+}
+
+/// Serves `face` on `listener` until `stop` is cancelled, then lets requests
 /// under way finish within [`Limits::drain`].
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let seats = Arc::new(Semaphore::new(limits.connections));
-    let clients = Clients::default();
+pub async fn serve(listener: TcpListener, face: Face, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &seats) => accepted,
+            accepted = accept(&listener, &face.seats) => accepted,
         };
         let (stream, remote, seat) = match accepted {
             Ok(accepted) => accepted,
@@ -76,18 +125,17 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         let Ok(local) = stream.local_addr() else {
             continue;
         };
-        let Some(client) = clients.enter(remote.ip(), limits.per_client) else {
+        let Some(client) = face.clients.enter(remote.ip(), face.limits.per_client) else {
             tracing::warn!(ip = %remote.ip(), "a client has too many connections; one more is closed");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let connection = run(
-            stream,
-            Peer { remote, local },
-            router.clone(),
-            limits,
-            stop.clone(),
-        );
+        let peer = Peer {
+            remote,
+            local,
+            is_tls: face.tls.is_some(),
+        };
+        let connection = connect(stream, peer, face.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
             drop((seat, client));
@@ -95,7 +143,23 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(limits.drain, drained).await;
+    let _ = tokio::time::timeout(face.limits.drain, drained).await;
+}
+
+async fn connect(stream: TcpStream, peer: Peer, face: Face, stop: CancellationToken) {
+    if let Some(tls) = &face.tls {
+        match tokio::time::timeout(face.limits.head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => run(stream, peer, face.router, face.limits, stop).await,
+            Ok(Err(error)) => {
+                tracing::debug!(ip = %peer.remote.ip(), %error, "TLS was not agreed on");
+            }
+            Err(_elapsed) => {}
+        }
+    } else if let Some(fast) = &face.fast {
+        super::connection::run(stream, peer, fast, face.limits, stop).await;
+    } else {
+        run(stream, peer, face.router, face.limits, stop).await;
+    }
 }
 
 /// Waits for a free seat, then for a connection.
@@ -115,8 +179,9 @@ async fn accept(
     Ok((stream, remote, seat))
 }
 
-async fn run(
-    stream: TcpStream,
+/// Lets hyper serve a connection to its end.
+pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: Peer,
     router: Router,
     limits: Limits,

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 
 use super::errors::{Failure, blocking};
-use super::files::{Meter, Outgoing, send};
+use super::files::{Facts, Meter, Outgoing, choose_part, conditions, send};
 use super::{App, Peer};
 use crate::boots::Fetched;
 
@@ -21,11 +21,12 @@ pub(super) async fn get(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let outgoing = blocking(move || open(&app, peer, &name)).await?;
-    Ok(send(&method, &headers, outgoing))
+    let (facts, outgoing) = blocking(move || open(&app, peer, &name)).await?;
+    let chosen = choose_part(method == Method::GET, &conditions(&headers), &facts);
+    Ok(send(chosen, outgoing))
 }
 
-fn open(app: &App, peer: Peer, name: &str) -> Result<Outgoing, Failure> {
+fn open(app: &App, peer: Peer, name: &str) -> Result<(Facts, Outgoing), Failure> {
     let missing = || {
         Failure::new(
             StatusCode::NOT_FOUND,
@@ -41,14 +42,12 @@ fn open(app: &App, peer: Peer, name: &str) -> Result<Outgoing, Failure> {
     if !metadata.is_file() {
         return Err(missing());
     }
-    let modified = metadata.modified().ok();
-    let stamp = modified
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
-    Ok(Outgoing {
-        file,
+    let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+    let stamp = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let facts = Facts {
         size: metadata.len(),
         etag: format!("\"{:x}-{:x}\"", stamp.as_nanos(), metadata.len()),
+        modified,
         cache_control: "no-cache",
         // UEFI firmware takes the type for its word (UEFI 2.10 §24.7.3.1).
         content_type: if name.ends_with(".efi") {
@@ -56,6 +55,7 @@ fn open(app: &App, peer: Peer, name: &str) -> Result<Outgoing, Failure> {
         } else {
             "application/octet-stream"
         },
-        meter: Meter::new(app.boots.clone(), peer.address(), Some(Fetched::Loader)),
-    })
+    };
+    let meter = Meter::new(app, peer.address(), Some(Fetched::Loader));
+    Ok((facts, Outgoing { file, meter }))
 }

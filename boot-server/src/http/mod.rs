@@ -3,8 +3,10 @@
 
 mod blobs;
 mod boot_config;
+mod connection;
 mod errors;
 mod files;
+mod head;
 mod identity;
 mod join_token;
 mod listener;
@@ -12,11 +14,17 @@ mod loaders;
 mod management;
 mod neighbours;
 mod peer;
+mod queue;
 mod ranges;
+mod rate;
 mod report;
 mod scripts;
+mod sendfile;
 #[cfg(test)]
 mod tests;
+mod threads;
+mod tls;
+mod transfers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,10 +40,14 @@ use crate::inventory::{Assignment, Inventory};
 use crate::metrics::Metrics;
 use crate::tokens::Tokens;
 
-pub use listener::{Limits, serve};
+pub use listener::{Face, Limits, serve};
 pub(crate) use management::lease_views;
 pub use management::{BearerToken, router as management_router};
 pub use peer::Peer;
+pub use rate::Rate;
+pub use threads::spawn as serve_on_threads;
+pub use tls::{Certificate, TlsError, TlsFiles};
+pub use transfers::Transfers;
 
 /// All that the faces talk to.
 #[derive(Clone)]
@@ -54,19 +66,28 @@ pub struct App {
     pub loaders: PathBuf,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Image transfers under way.
+    pub transfers: Arc<Transfers>,
+    /// How often clients ask.
+    pub rate: Arc<Rate>,
 }
 
 /// The routes of the boot face.
 pub fn boot_router(app: App) -> Router {
+    // What costs more than sending a file is not for asking again and again.
+    let limited = axum::middleware::from_fn_with_state(Arc::clone(&app.rate), rate::limit);
+    let costly = Router::new()
+        .route("/v1/boot-config", get(boot_config::get))
+        .route("/v1/report", post(report::post))
+        .route("/v1/join-token", post(join_token::post))
+        .layer(limited);
     Router::new()
         .route("/boot.ipxe", get(scripts::first))
         .route("/ipxe", get(scripts::machine))
         .route("/blobs/sha256/{hex}", get(blobs::get))
         .route("/loaders/{file}", get(loaders::get))
-        .route("/v1/boot-config", get(boot_config::get))
-        .route("/v1/report", post(report::post))
-        .route("/v1/join-token", post(join_token::post))
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(costly)
         .fallback(errors::not_found)
         .with_state(app)
 }

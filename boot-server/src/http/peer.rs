@@ -9,6 +9,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Our end: the address by which this client reaches us.
     pub local: SocketAddr,
+    /// Whether it is TLS.
+    pub is_tls: bool,
 }
 
 impl Peer {
@@ -24,8 +26,9 @@ impl Peer {
     /// Our URL as this client reaches us, right on every interface.
     #[must_use]
     pub fn base_url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
         format!(
-            "http://{}",
+            "{scheme}://{}",
             SocketAddr::new(self.local.ip().to_canonical(), self.local.port())
         )
     }
@@ -40,6 +43,7 @@ mod tests {
         let peer = |local: &str| Peer {
             remote: "10.0.0.9:1".parse().unwrap(),
             local: local.parse().unwrap(),
+            is_tls: false,
         };
         assert_eq!(peer("10.0.0.1:8080").base_url(), "http://10.0.0.1:8080");
         assert_eq!(
@@ -47,5 +51,10 @@ mod tests {
             "http://10.0.0.1:80"
         );
         assert_eq!(peer("[fd00::1]:80").base_url(), "http://[fd00::1]:80");
+        let tls = Peer {
+            is_tls: true,
+            ..peer("10.0.0.1:8444")
+        };
+        assert_eq!(tls.base_url(), "https://10.0.0.1:8444");
     }
 }

@@ -1,5 +1,7 @@
 //! Conditional requests and byte ranges (RFC 9110 §13 and §14). Pure.
 
+use std::time::{Duration, SystemTime};
+
 /// What part of a file to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -20,23 +22,62 @@ pub(super) enum Part {
 pub(super) struct Conditions<'a> {
     pub if_match: Option<&'a str>,
     pub if_none_match: Option<&'a str>,
+    pub if_modified_since: Option<&'a str>,
+    pub if_unmodified_since: Option<&'a str>,
     pub if_range: Option<&'a str>,
     pub range: Option<&'a str>,
 }
 
+impl<'a> Conditions<'a> {
+    /// Takes a header, where it is one of these.
+    pub fn take(&mut self, name: &str, value: &'a str) {
+        let own = [
+            ("if-match", &mut self.if_match),
+            ("if-none-match", &mut self.if_none_match),
+            ("if-modified-since", &mut self.if_modified_since),
+            ("if-unmodified-since", &mut self.if_unmodified_since),
+            ("if-range", &mut self.if_range),
+            ("range", &mut self.range),
+        ];
+        for (known, field) in own {
+            if name.eq_ignore_ascii_case(known) {
+                *field = Some(value);
+            }
+        }
+    }
+}
+
 /// Chooses the part of a file of `size` bytes with entity tag `etag`, in the
 /// order of RFC 9110 §13.2.2.
-pub(super) fn choose(conditions: &Conditions<'_>, etag: &str, size: u64) -> Part {
-    if conditions.if_match.is_some_and(|tags| !lists(tags, etag)) {
+pub(super) fn choose(
+    conditions: &Conditions<'_>,
+    etag: &str,
+    modified: SystemTime,
+    size: u64,
+) -> Part {
+    // Dates in headers have whole seconds.
+    let is_after = |date: &str| {
+        let date = httpdate::parse_http_date(date).ok()?;
+        Some(modified >= date + Duration::from_secs(1))
+    };
+    let has_failed = match (conditions.if_match, conditions.if_unmodified_since) {
+        (Some(tags), _) => !lists(tags, etag),
+        (None, Some(date)) => is_after(date).unwrap_or(false),
+        (None, None) => false,
+    };
+    if has_failed {
         return Part::Failed;
     }
-    if conditions
-        .if_none_match
-        .is_some_and(|tags| lists_weakly(tags, etag))
-    {
+    let is_known = match (conditions.if_none_match, conditions.if_modified_since) {
+        (Some(tags), _) => lists_weakly(tags, etag),
+        (None, Some(date)) => !is_after(date).unwrap_or(true),
+        (None, None) => false,
+    };
+    if is_known {
         return Part::NotModified;
     }
-    // A date in If-Range never fits: these files have no date.
+    // A date in If-Range is passed over, with the range: a file that changed
+    // twice in a second has one date.
     if conditions.if_range.is_some_and(|tag| tag.trim() != etag) {
         return Part::Whole;
     }
@@ -140,6 +181,43 @@ mod tests {
         assert_eq!(parse("bytes=-1", 0), Part::Unsatisfiable);
     }
 
+    fn modified() -> SystemTime {
+        httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap()
+            + Duration::from_millis(300)
+    }
+
+    #[test]
+    fn dates_count_where_there_are_no_tags() {
+        let [before, same, after] = [
+            "Wed, 21 Oct 2015 07:27:59 GMT",
+            "Wed, 21 Oct 2015 07:28:00 GMT",
+            "Wed, 21 Oct 2015 07:28:01 GMT",
+        ];
+        for (headers, expected) in [
+            (&[("If-Modified-Since", before)][..], Part::Whole),
+            (&[("If-Modified-Since", same)], Part::NotModified),
+            (&[("If-Modified-Since", after)], Part::NotModified),
+            (&[("If-Modified-Since", "yesterday")], Part::Whole),
+            (
+                &[("If-Modified-Since", after), ("If-None-Match", "\"x\"")],
+                Part::Whole,
+            ),
+            (&[("If-Unmodified-Since", before)], Part::Failed),
+            (&[("If-Unmodified-Since", same)], Part::Whole),
+            (
+                &[("If-Unmodified-Since", before), ("If-Match", "\"e\"")],
+                Part::Whole,
+            ),
+        ] {
+            let mut conditions = Conditions::default();
+            for (name, value) in headers {
+                conditions.take(name, value);
+            }
+            let part = choose(&conditions, "\"e\"", modified(), 10);
+            assert_eq!(part, expected, "{headers:?}");
+        }
+    }
+
     #[test]
     fn conditions_come_before_ranges() {
         let none = Conditions {
@@ -213,7 +291,11 @@ mod tests {
                 Part::Whole,
             ),
         ] {
-            assert_eq!(choose(&conditions, "\"e\"", 10), expected, "{conditions:?}");
+            assert_eq!(
+                choose(&conditions, "\"e\"", modified(), 10),
+                expected,
+                "{conditions:?}"
+            );
         }
     }
 }

@@ -122,6 +122,7 @@ impl Bench {
 fn app(dir: &Path, manifests: &Path) -> App {
     let database = Database::open(&dir.join("state.redb")).unwrap();
     let log = crate::dhcp::leases::LeaseLog::open(&dir.join("leases")).unwrap();
+    let metrics = crate::metrics::Metrics::new();
     App {
         farm: Arc::new(Farm::open(database.clone(), manifests).unwrap()),
         leases: Arc::new(Leases::open(Arc::new(log)).unwrap()),
@@ -129,7 +130,9 @@ fn app(dir: &Path, manifests: &Path) -> App {
         boots: BootLog::open(database.clone()).unwrap(),
         tokens: Tokens::open(database, manifests).unwrap(),
         loaders: dir.join("loaders"),
-        metrics: crate::metrics::Metrics::new(),
+        transfers: Transfers::new(1, metrics.http.clone()),
+        rate: Rate::new(metrics.http.clone()),
+        metrics,
     }
 }
 
@@ -142,6 +145,7 @@ pub(super) async fn ask(
     request.extensions_mut().insert(Peer {
         remote: (address, 40_000).into(),
         local,
+        is_tls: false,
     });
     router.oneshot(request).await.unwrap()
 }
