@@ -15,9 +15,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, MacAddr, SlotId};
+use crate::ids::{Digest, MacAddr};
 use crate::report::PhaseTime;
 use crate::resources::{DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+use crate::slot::Slot;
 use crate::time::WallClock;
 
 /// One machine as a chassis manager or BMC shows it. `chassis-agent observe`
@@ -84,8 +85,8 @@ pub struct PowerOrders {
 pub struct PowerOrder {
     /// Machine's name.
     pub machine: String,
-    /// Position in the chassis.
-    pub slot: SlotId,
+    /// Position in the chassis, or the BMC's own name of the system.
+    pub slot: Slot,
     /// Wanted power.
     pub power: DesiredPower,
     /// Whether it is to boot from the network when it is powered on.

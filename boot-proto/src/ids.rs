@@ -14,7 +14,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    fn new(value: &str, expected: &'static str) -> Self {
+    pub(crate) fn new(value: &str, expected: &'static str) -> Self {
         // What arrives may be anything, of any length; the message stays short.
         Self {
             value: value.chars().take(80).collect(),

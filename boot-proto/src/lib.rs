@@ -18,6 +18,7 @@ pub mod quantity;
 pub mod redfish_rules;
 pub mod report;
 pub mod resources;
+pub mod slot;
 pub mod tftp;
 pub mod time;
 pub mod uuid;

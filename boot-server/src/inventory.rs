@@ -13,11 +13,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use boot_proto::api::MachineView;
-use boot_proto::ids::{MacAddr, SlotId};
+use boot_proto::ids::MacAddr;
 use boot_proto::resources::{
     ClusterSpec, DesiredPower, ImageSpec, MachineSpec, NodePoolSpec, Object, ProfileSpec,
     SubnetSpec,
 };
+use boot_proto::slot::Slot;
 
 pub(crate) use assign::desired_power;
 pub use learned::{Found, LearnedMachine};
@@ -212,8 +213,8 @@ impl Inventory {
 
     /// The machine in that slot of that chassis.
     #[must_use]
-    pub fn machine_of_slot(&self, chassis: &str, slot: SlotId) -> Option<&str> {
-        let place = (chassis.to_owned(), slot);
+    pub fn machine_of_slot(&self, chassis: &str, slot: &Slot) -> Option<&str> {
+        let place = (chassis.to_owned(), slot.clone());
         self.known(*self.index.by_place.get(&place)?)
             .map(|known| known.name.as_str())
     }

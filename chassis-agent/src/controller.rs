@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_proto::api::{ChassisInventory, ObservedMachine, PowerOrder};
-use boot_proto::ids::SlotId;
 use boot_proto::resources::{ChassisSpec, Object};
+use boot_proto::slot::Slot;
 use boot_proto::time::Monotonic;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -317,16 +317,16 @@ async fn carry_out(
     let mut cut = Vec::new();
     for action in actions {
         tracing::info!(chassis, ?action, "ordering");
-        match *action {
+        match action {
             Action::PowerOn {
                 slot,
                 network_boot: true,
             } => {
                 // The machine is off: given earlier, the choice may be lost.
                 match choose_network(driver, slot).await {
-                    Choice::Made => on.push(slot),
+                    Choice::Made => on.push(slot.clone()),
                     Choice::Doubtful(error) => {
-                        on.push(slot);
+                        on.push(slot.clone());
                         complaints.push(format!(
                             "{slot}: boot-once pxe: {error}; it is powered on all the same and \
                              may boot from somewhere else"
@@ -340,14 +340,14 @@ async fn carry_out(
             Action::PowerOn {
                 slot,
                 network_boot: false,
-            } => on.push(slot),
+            } => on.push(slot.clone()),
             // Nobody waits for an operating system here; the next looks tell.
             Action::ShutDown { slot } => {
-                if let Err(error) = driver.power(&slot.into(), PowerOrderKind::Off).await {
+                if let Err(error) = driver.power(slot, PowerOrderKind::Off).await {
                     complaints.push(format!("{slot}: power off: {error}"));
                 }
             }
-            Action::CutPower { slot } => cut.push(slot),
+            Action::CutPower { slot } => cut.push(slot.clone()),
         }
     }
     complaints.extend(switch(driver, &cut, PowerAction::ForceOff).await);
@@ -368,12 +368,12 @@ enum Choice {
 /// Tells a machine to boot from the network, again where the device's answer
 /// says neither yes nor no. A device without such an order boots as its own
 /// settings say, which on a farm of diskless machines is the network.
-async fn choose_network(driver: &mut dyn ChassisDriver, slot: SlotId) -> Choice {
+async fn choose_network(driver: &mut dyn ChassisDriver, slot: &Slot) -> Choice {
     const MOST_ORDERS: u32 = 3;
     let mut orders = 0;
     loop {
         orders += 1;
-        match driver.boot_once(&slot.into(), BootTarget::Pxe).await {
+        match driver.boot_once(slot, BootTarget::Pxe).await {
             Ok(()) => return Choice::Made,
             Err(error @ DriverError::Unconfirmed { .. }) if orders < MOST_ORDERS => {
                 tracing::debug!(%slot, orders, %error, "ordering it again");
@@ -388,7 +388,7 @@ async fn choose_network(driver: &mut dyn ChassisDriver, slot: SlotId) -> Choice 
 
 async fn switch(
     driver: &mut dyn ChassisDriver,
-    slots: &[SlotId],
+    slots: &[Slot],
     action: PowerAction,
 ) -> Vec<String> {
     if slots.is_empty() {

@@ -5,29 +5,29 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use boot_proto::api::PowerOrder;
-use boot_proto::ids::SlotId;
 use boot_proto::resources::{DesiredPower, ObservedPower};
+use boot_proto::slot::Slot;
 use boot_proto::time::Monotonic;
 
 /// Something to do to a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Power it on, from the network if wanted.
     PowerOn {
         /// Where.
-        slot: SlotId,
+        slot: Slot,
         /// Whether it must boot from the network.
         network_boot: bool,
     },
     /// Ask its operating system to shut down.
     ShutDown {
         /// Where.
-        slot: SlotId,
+        slot: Slot,
     },
     /// Cut its power: it was asked and did not listen.
     CutPower {
         /// Where.
-        slot: SlotId,
+        slot: Slot,
     },
 }
 
@@ -64,7 +64,7 @@ pub struct Observation {
     /// When.
     pub at: Monotonic,
     /// What they showed.
-    pub power: BTreeMap<SlotId, ObservedPower>,
+    pub power: BTreeMap<Slot, ObservedPower>,
 }
 
 /// A machine that stays on so long has come up; its next failure is a new one.
@@ -80,7 +80,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 /// What was ordered before.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    machines: BTreeMap<SlotId, Past>,
+    machines: BTreeMap<Slot, Past>,
     power_ons: VecDeque<Monotonic>,
 }
 
@@ -147,7 +147,11 @@ pub fn reconcile(
         .machines
         .retain(|slot, _| seen.power.contains_key(slot));
     for (slot, power) in &seen.power {
-        memory.machines.entry(*slot).or_default().see(now, *power);
+        memory
+            .machines
+            .entry(slot.clone())
+            .or_default()
+            .see(now, *power);
     }
     while memory
         .power_ons
@@ -156,15 +160,15 @@ pub fn reconcile(
     {
         memory.power_ons.pop_front();
     }
-    let mut decided = Vec::new();
+    let mut decided: Vec<&Slot> = Vec::new();
     let mut actions = Vec::new();
     let mut limits = *limits;
     for order in orders {
         // Two wishes for one slot are a mistake elsewhere; the first counts.
-        if decided.contains(&order.slot) {
+        if decided.contains(&&order.slot) {
             continue;
         }
-        decided.push(order.slot);
+        decided.push(&order.slot);
         let power = seen.power.get(&order.slot).copied().unwrap_or_default();
         let action = decide(memory, now, power, order, &limits);
         if matches!(action, Some(Action::PowerOn { .. })) {
@@ -182,9 +186,9 @@ fn decide(
     order: &PowerOrder,
     limits: &Limits,
 ) -> Option<Action> {
-    let slot = order.slot;
+    let slot = order.slot.clone();
     let has_room = memory.power_ons.len() < limits.power_ons && limits.room > 0;
-    let past = memory.machines.get_mut(&slot)?;
+    let past = memory.machines.get_mut(&order.slot)?;
     match (order.power, power) {
         (DesiredPower::On, ObservedPower::Off) if has_room && past.may_try(now) => {
             past.tried(now);
@@ -235,8 +239,8 @@ mod tests {
         Monotonic(Duration::from_secs(secs))
     }
 
-    fn slot(number: u8) -> SlotId {
-        SlotId::new(number, 1).unwrap()
+    fn slot(number: u8) -> Slot {
+        format!("c{number}n1").parse().unwrap()
     }
 
     fn want(number: u8, power: DesiredPower) -> PowerOrder {
@@ -341,7 +345,7 @@ mod tests {
     fn seen_all(seen: &Observation) -> Vec<(u8, ObservedPower)> {
         seen.power
             .iter()
-            .map(|(slot, power)| (slot.cartridge(), *power))
+            .map(|(slot, power)| (slot.node().unwrap().cartridge(), *power))
             .collect()
     }
 

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::profile::Taint;
-use crate::ids::{Digest, MacAddr, SlotId};
+use crate::ids::{Digest, MacAddr};
 use crate::report::MachineFacts;
+use crate::slot::Slot;
 use crate::time::WallClock;
 
 /// What is wanted of a machine. Every field may be left out: a machine that a
@@ -33,9 +34,9 @@ pub struct MachineSpec {
     /// Chassis it sits in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chassis: Option<String>,
-    /// Position in that chassis.
+    /// Position in that chassis, or the Id of the system behind that BMC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<SlotId>,
+    pub slot: Option<Slot>,
     /// MACs of its NICs; any of them may boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<MacAddr>,

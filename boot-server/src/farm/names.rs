@@ -1,19 +1,12 @@
 //! Names for machines that a chassis manager shows and nobody declared.
 
 use boot_proto::ids::{MacAddr, name_mistake};
+use boot_proto::slot::Slot;
 
 /// `CHASSIS-SLOT`, such as `m1-c11n1`. What a BMC calls its system is brought
 /// into the form of a name: `System.Embedded.1` becomes `system-embedded-1`.
 pub(super) fn of_slot(chassis: &str, slot: &str) -> Option<String> {
-    let mut part = String::new();
-    for letter in slot.trim().to_ascii_lowercase().chars() {
-        if letter.is_ascii_lowercase() || letter.is_ascii_digit() {
-            part.push(letter);
-        } else if !part.is_empty() && !part.ends_with('-') {
-            part.push('-');
-        }
-    }
-    let part = part.trim_end_matches('-');
+    let part = slot.parse::<Slot>().ok()?.name_part();
     let name = format!("{chassis}-{part}");
     (!part.is_empty() && name_mistake(&name).is_none()).then_some(name)
 }

@@ -62,7 +62,7 @@ pub(super) fn orders(inventory: &Inventory, chassis: &str) -> PowerOrders {
             return None;
         }
         let power = desired_power(known, inventory.pool_of(known))?;
-        let slot = known.spec.slot?;
+        let slot = known.spec.slot.clone()?;
         Some(PowerOrder {
             machine: known.name.clone(),
             slot,
@@ -250,7 +250,7 @@ impl Visit<'_> {
             record.found.uuid.clone_from(&found.uuid);
         }
         record.found.chassis.clone_from(&found.chassis);
-        record.found.slot = found.slot;
+        record.found.slot.clone_from(&found.slot);
         let seen = MachineFacts {
             macs: found.macs.clone(),
             uuid: found.uuid.clone(),

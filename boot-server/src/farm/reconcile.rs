@@ -74,7 +74,7 @@ pub(super) fn merge(target: &mut LearnedMachine, other: &LearnedMachine) {
     }
     if target.found.slot.is_none() && other.found.chassis.is_some() {
         target.found.chassis.clone_from(&other.found.chassis);
-        target.found.slot = other.found.slot;
+        target.found.slot.clone_from(&other.found.slot);
     }
     let mut facts = target.status.facts.clone();
     facts::fill(&mut facts, &other.status.facts);

@@ -417,3 +417,33 @@ fn wrong_manifests_at_the_start_are_all_told() {
     let database = Database::open(&place.folder.path().join("other.redb")).unwrap();
     assert!(Farm::open(database, Path::new("/nonexistent/manifests")).is_err());
 }
+
+#[test]
+fn systems_behind_a_bmc_are_ordered_by_their_own_names() {
+    let place = Place::new();
+    place.declare(&format!(
+        "{FARM}---\napiVersion: moonfarm.dev/v1alpha1\nkind: Machine\nmetadata: {{name: two}}\n\
+         spec: {{chassis: m1, slot: System.Embedded.2, power: \"Off\"}}\n"
+    ));
+    let farm = place.open();
+    let scan = scan(vec![
+        seen("System.Embedded.1", &[0x11]),
+        seen("System.Embedded.2", &[0x12]),
+    ]);
+    let orders = farm.observe("m1", scan, NOW).unwrap().orders;
+    let orders: Vec<_> = orders
+        .iter()
+        .map(|order| (order.machine.as_str(), order.slot.as_str(), order.power))
+        .collect();
+    assert_eq!(
+        orders,
+        [
+            (
+                "m1-system-embedded-1",
+                "System.Embedded.1",
+                DesiredPower::On
+            ),
+            ("two", "System.Embedded.2", DesiredPower::Off),
+        ]
+    );
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use boot_proto::ids::MacAddr;
 use boot_proto::resources::{DesiredPower, MachineSpec, NodePoolSpec, Object, ProfileSpec};
+use boot_proto::slot::Slot;
 use boot_proto::uuid;
 
 use super::{Assignment, Client, Inventory, Known, MatchedBy, PoolRule, Unassigned};
@@ -155,7 +156,7 @@ fn fill_pattern(pattern: &str, known: &Known) -> Option<String> {
     let parts = [
         ("{machine}", Some(known.name.clone())),
         ("{chassis}", known.spec.chassis.clone()),
-        ("{slot}", known.spec.slot.map(|slot| slot.to_string())),
+        ("{slot}", known.spec.slot.as_ref().map(Slot::name_part)),
         (
             "{mac}",
             known.spec.macs.first().copied().map(MacAddr::dashed),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use boot_proto::ids::{MacAddr, SlotId};
+use boot_proto::ids::MacAddr;
 use boot_proto::resources::MachineSpec;
+use boot_proto::slot::Slot;
 use boot_proto::uuid;
 
 use super::{Found, Known, LearnedMachine};
@@ -16,7 +17,7 @@ pub(super) struct Index {
     pub by_name: HashMap<String, usize>,
     pub by_mac: HashMap<MacAddr, usize>,
     pub by_uuid: HashMap<String, usize>,
-    pub by_place: HashMap<(String, SlotId), usize>,
+    pub by_place: HashMap<(String, Slot), usize>,
     pub by_address: HashMap<Ipv4Addr, usize>,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn join(declared: &Declared, learned: &[LearnedMachine]) -> Vec<Known
 struct Owners<'a> {
     macs: HashMap<MacAddr, &'a str>,
     uuids: HashMap<String, &'a str>,
-    places: HashMap<(&'a str, SlotId), &'a str>,
+    places: HashMap<(&'a str, &'a Slot), &'a str>,
 }
 
 impl<'a> Owners<'a> {
@@ -69,7 +70,7 @@ impl<'a> Owners<'a> {
                     .and_then(uuid::usable)
                     .map(|uuid| (uuid, name)),
             );
-            if let (Some(chassis), Some(slot)) = (&spec.chassis, spec.slot) {
+            if let (Some(chassis), Some(slot)) = (&spec.chassis, &spec.slot) {
                 owners.places.insert((chassis.as_str(), slot), name);
             }
         }
@@ -82,7 +83,7 @@ impl<'a> Owners<'a> {
         let mut found = machine.found.clone();
         found.macs.retain(|mac| is_own(self.macs.get(mac)));
         found.uuid = found.uuid.filter(|uuid| is_own(self.uuids.get(uuid)));
-        if let (Some(chassis), Some(slot)) = (found.chassis.as_deref(), found.slot)
+        if let (Some(chassis), Some(slot)) = (found.chassis.as_deref(), found.slot.as_ref())
             && !is_own(self.places.get(&(chassis, slot)))
         {
             (found.chassis, found.slot) = (None, None);
@@ -104,7 +105,7 @@ fn fill_in(spec: &mut MachineSpec, found: &Found) {
     let is_placed_here = spec.chassis.is_none() || spec.chassis == found.chassis;
     if spec.slot.is_none() && is_placed_here {
         spec.chassis = found.chassis.clone().or(spec.chassis.take());
-        spec.slot = found.slot;
+        spec.slot.clone_from(&found.slot);
     }
 }
 
@@ -122,8 +123,11 @@ impl Index {
             {
                 shared_uuids.insert(uuid);
             }
-            if let (Some(chassis), Some(slot)) = (&known.spec.chassis, known.spec.slot) {
-                index.by_place.entry((chassis.clone(), slot)).or_insert(at);
+            if let (Some(chassis), Some(slot)) = (&known.spec.chassis, &known.spec.slot) {
+                index
+                    .by_place
+                    .entry((chassis.clone(), slot.clone()))
+                    .or_insert(at);
             }
             if let Some(address) = known.spec.address {
                 index.by_address.entry(address).or_insert(at);

@@ -1,7 +1,8 @@
 //! What is kept of a machine once it was met or seen.
 
-use boot_proto::ids::{MacAddr, SlotId};
+use boot_proto::ids::MacAddr;
 use boot_proto::resources::MachineStatus;
+use boot_proto::slot::Slot;
 use boot_proto::time::WallClock;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub struct Found {
     pub chassis: Option<String>,
     /// Its position there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<SlotId>,
+    pub slot: Option<Slot>,
     /// Its MACs, in the order they were found.
     pub macs: Vec<MacAddr>,
     /// Its SMBIOS UUID, lower case; never a placeholder.

@@ -1,6 +1,7 @@
 //! Which pool a machine belongs to.
 
 use boot_proto::resources::{NodePoolSpec, Object};
+use boot_proto::slot::Slot;
 
 use super::{Inventory, Known};
 
@@ -90,9 +91,8 @@ fn selects(pool: &NodePoolSpec, known: &Known) -> Option<PoolRule> {
         Some((place, slot)) => {
             Some(place) == chassis
                 && slot
-                    .parse()
-                    .ok()
-                    .is_some_and(|slot| known.spec.slot == Some(slot))
+                    .parse::<Slot>()
+                    .is_ok_and(|slot| known.spec.slot == Some(slot))
         }
         None => false,
     };

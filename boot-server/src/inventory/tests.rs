@@ -307,11 +307,11 @@ fn host_names_of_patterns() {
 fn look_ups() {
     let inventory = farm(vec![learned("m1-c2n1", Some("c2n1"), &[3, 1])]);
     assert_eq!(
-        inventory.machine_of_slot("m1", "c2n1".parse().unwrap()),
+        inventory.machine_of_slot("m1", &"c2n1".parse().unwrap()),
         Some("m1-c2n1")
     );
     assert_eq!(
-        inventory.machine_of_slot("m1", "c1n1".parse().unwrap()),
+        inventory.machine_of_slot("m1", &"c1n1".parse().unwrap()),
         Some("one")
     );
     // A declared MAC is the declared machine's, whoever was seen with it.

@@ -7,16 +7,16 @@
 pub mod moonshot;
 mod open;
 pub mod redfish;
-mod slot;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use boot_proto::api::ObservedMachine;
+use boot_proto::ids::SlotId;
 
+pub use boot_proto::slot::Slot;
 pub use open::{open, open_device};
-pub use slot::{InvalidSlot, Slot};
 
 /// What a driver's verb returns: the drivers are used as `dyn ChassisDriver`.
 pub type DriverFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
@@ -361,6 +361,17 @@ impl DriverError {
             Self::Profile(_) => "profile",
         }
     }
+}
+
+/// The node of a Moonshot chassis that `slot` names.
+///
+/// # Errors
+/// When the name has another form.
+pub fn node_of(slot: &Slot) -> Result<SlotId, DriverError> {
+    slot.node().ok_or_else(|| DriverError::NoSuchMachine {
+        slot: slot.to_string(),
+        present: "only nodes with names such as c11n1".into(),
+    })
 }
 
 /// The beginning of what a device said, short enough for a log line.

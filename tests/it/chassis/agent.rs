@@ -131,7 +131,7 @@ impl FakeBootServer {
             .iter()
             .map(|(at, power)| PowerOrder {
                 machine: format!("m1-{at}"),
-                slot: slot(at),
+                slot: slot(at).into(),
                 power: *power,
                 network_boot: true,
             })

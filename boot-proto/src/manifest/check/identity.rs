@@ -100,7 +100,7 @@ pub(super) fn check_twice(world: &World<'_>, notes: &mut Notes) {
         if let Some(uuid) = spec.uuid.as_deref().and_then(uuid::usable) {
             uuids.claim(notes, machine, &path!["spec", "uuid"], uuid);
         }
-        if let (Some(chassis), Some(slot)) = (&spec.chassis, spec.slot) {
+        if let (Some(chassis), Some(slot)) = (&spec.chassis, &spec.slot) {
             slots.claim(
                 notes,
                 machine,

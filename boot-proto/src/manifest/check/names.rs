@@ -7,6 +7,7 @@ use super::{Notes, Read, World};
 use crate::ids::name_mistake;
 use crate::manifest::node::{Step, path};
 use crate::resources::{Kind, MachineSpec, NodePoolSpec};
+use crate::slot::Slot;
 
 /// Names of resources and of hosts.
 pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
@@ -212,7 +213,7 @@ fn hostname_of(machine: Read<'_, MachineSpec>, pattern: Option<&str>) -> String 
     let Some(pattern) = pattern else {
         return machine.name().to_owned();
     };
-    let slot = spec.slot.map(|slot| slot.to_string());
+    let slot = spec.slot.as_ref().map(Slot::name_part);
     let mac = spec.macs.first().map(|mac| mac.dashed());
     let mut name = pattern.to_owned();
     for (part, value) in [

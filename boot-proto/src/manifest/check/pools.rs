@@ -3,10 +3,10 @@
 use super::identity::Claims;
 use super::kubernetes::{check_labels, check_taints, key_mistake, value_mistake};
 use super::{Notes, Read, World, forms};
-use crate::ids::SlotId;
 use crate::manifest::node::{Step, path};
 use crate::manifest::words;
 use crate::resources::{Kind, NodePoolSpec, ProfileSpec, Taint};
+use crate::slot::Slot;
 
 /// All pools.
 pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
@@ -30,7 +30,7 @@ fn check_slots(world: &World<'_>, notes: &mut Notes, pool: Read<'_, NodePoolSpec
     for (at, text) in pool.spec().machines.slots.iter().enumerate() {
         let path = path!["spec", "machines", "slots", at];
         let parts = text.split_once('/');
-        match parts.filter(|(_, slot)| *slot == "*" || slot.parse::<SlotId>().is_ok()) {
+        match parts.filter(|(_, slot)| *slot == "*" || slot.parse::<Slot>().is_ok()) {
             None => notes.add(
                 pool,
                 &path,
@@ -215,8 +215,8 @@ fn check_given(world: &World<'_>, notes: &mut Notes) {
         let slot = spec
             .chassis
             .as_ref()
-            .zip(spec.slot)
-            .map(|(chassis, slot)| format!("{chassis}/{slot}"));
+            .zip(spec.slot.as_ref())
+            .map(|(chassis, slot)| format!("{chassis}/{slot}").to_lowercase());
         for pool in world.pools().filter(|pool| pool.name() != wanted) {
             let selector = &pool.spec().machines;
             let named = selector

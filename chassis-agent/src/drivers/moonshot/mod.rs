@@ -19,7 +19,7 @@ use boot_proto::resources::ObservedPower;
 
 use super::{
     BootTarget, ChassisDriver, Console, Consoles, DriverError, DriverFuture, Patience,
-    PowerOrderKind, Scope, Slot,
+    PowerOrderKind, Scope, Slot, node_of,
 };
 use crate::config::Target;
 use parse::{
@@ -358,14 +358,14 @@ impl ChassisDriver for Moonshot {
                         .map(|node| machine(node, &[], Facts::default()))
                         .collect())
                 }
-                Scope::One(slot) => self.observe_one(slot.node()?).await,
+                Scope::One(slot) => self.observe_one(node_of(&slot)?).await,
             }
         })
     }
 
     fn power<'a>(&'a mut self, slot: &'a Slot, order: PowerOrderKind) -> DriverFuture<'a, ()> {
         Box::pin(async move {
-            let command = commands::power(&self.rules, slot.node()?, order);
+            let command = commands::power(&self.rules, node_of(slot)?, order);
             self.order(&command).await.map(|_| ())
         })
     }
@@ -373,7 +373,7 @@ impl ChassisDriver for Moonshot {
     fn boot_once<'a>(&'a mut self, slot: &'a Slot, target: BootTarget) -> DriverFuture<'a, ()> {
         Box::pin(async move {
             let command =
-                commands::boot_once(&self.rules, &self.profile.name, slot.node()?, target)?;
+                commands::boot_once(&self.rules, &self.profile.name, node_of(slot)?, target)?;
             let answer = self.order(&command).await?;
             commands::judge_boot_once(&command, &answer, &self.rules, target)
         })
@@ -398,7 +398,7 @@ impl Consoles for Moonshot {
         acquire: bool,
     ) -> DriverFuture<'a, Box<dyn Console>> {
         Box::pin(async move {
-            let (node, profile) = (slot.node()?, &self.profile.name);
+            let (node, profile) = (node_of(slot)?, &self.profile.name);
             let console =
                 console::connect(&mut self.session, node, acquire, &self.rules, profile).await?;
             Ok(Box::new(console) as Box<dyn Console>)

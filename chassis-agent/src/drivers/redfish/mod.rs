@@ -240,8 +240,10 @@ impl Redfish {
     /// When the service cannot be read.
     pub async fn power_state(&mut self, slot: &str) -> Result<Vec<ObservedMachine>, DriverError> {
         self.client.begin_visit();
-        let Ok(uri) = self.find(slot).await else {
-            return Ok(Vec::new());
+        let uri = match self.find(slot).await {
+            Ok(uri) => uri,
+            Err(DriverError::NoSuchMachine { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
         let system = power::read_system(&mut self.client, &uri).await?;
         Ok(vec![system.machine()])

@@ -12,7 +12,7 @@ use crate::drivers::moonshot::Moonshot;
 use crate::drivers::redfish::endpoint::Endpoint;
 use crate::drivers::{
     BootTarget, ChassisDriver, Consoles, DriverError, DriverFuture, Patience, PowerOrderKind,
-    RestartKind, Restarts, Scope, Slot,
+    RestartKind, Restarts, Scope, Slot, node_of,
 };
 
 /// A Moonshot chassis manager reached by its URL.
@@ -151,7 +151,7 @@ impl MoonshotRest {
         let word = self.rest.power_word(order).filter(|_| self.way != Way::Cli);
         let by_web = match word {
             None => None,
-            Some(word) => match self.rest.reset(slot.node()?, &word).await {
+            Some(word) => match self.rest.reset(node_of(slot)?, &word).await {
                 Ok(()) => return Ok(()),
                 Err(error @ DriverError::LoginRefused { .. }) => return Err(error),
                 Err(error) => Some(error),
@@ -167,7 +167,7 @@ impl MoonshotRest {
         let word = self.rest.boot_word(target).filter(|_| self.way != Way::Cli);
         let by_web = match word {
             None => None,
-            Some(word) => match self.rest.boot_once(slot.node()?, &word).await {
+            Some(word) => match self.rest.boot_once(node_of(slot)?, &word).await {
                 Ok(()) => return Ok(()),
                 Err(error @ DriverError::LoginRefused { .. }) => return Err(error),
                 Err(error) => Some(error),
@@ -244,7 +244,7 @@ impl Restarts for MoonshotRest {
             let Some(word) = self.rest.restart_word() else {
                 return Ok(false);
             };
-            match self.rest.reset(slot.node()?, &word).await {
+            match self.rest.reset(node_of(slot)?, &word).await {
                 Ok(()) => Ok(true),
                 // Refused, so it was not done: there is another way.
                 Err(DriverError::Refused { .. }) if self.cli.is_some() => Ok(false),
