@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! | --- | --- | --- |
 //! | `GET /api/v1/machines` | | `[MachineView]` |
+//! | `GET /api/v1/chassis` | | `[ChassisView]` |
 //! | `GET /api/v1/leases` | | `[LeaseView]` |
 //! | `GET /api/v1/boots` | | `[BootView]` |
 //! | `GET /api/v1/images` | | `[ImageView]` |
@@ -17,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, MacAddr};
 use crate::report::PhaseTime;
-use crate::resources::{DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+use crate::resources::{
+    ChassisSpec, ChassisStatus, DesiredPower, MachineSpec, MachineStatus, ObservedPower,
+};
 use crate::slot::Slot;
 use crate::time::WallClock;
 
@@ -60,15 +63,39 @@ pub struct ObservedNic {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChassisInventory {
-    /// Whether the chassis answered. When it did not, `machines` is empty and
-    /// means nothing.
+    /// Whether the chassis could be read. When it could not, `machines` is empty
+    /// and means nothing.
     pub reachable: bool,
-    /// Why it did not answer, in words.
+    /// Why it could not be read, or what it did not obey, in words.
     pub message: String,
     /// Whether `machines` has MACs and facts, or power states alone.
     pub complete: bool,
     /// What it shows.
     pub machines: Vec<ObservedMachine>,
+    /// Hardware profile in use, where the chassis was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// What is well and what is wrong with the chassis and its machines, each
+    /// with a type of its own; what is not named here stays as it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ReportedCondition>,
+}
+
+/// A condition as chassis-agent finds it; who keeps it knows since when.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportedCondition {
+    /// Position of the machine it is about; `None` for the chassis itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// What it is about, such as `NetworkBoot`.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word for programs.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// What boot-server wants done to the machines of a chassis.
@@ -91,6 +118,26 @@ pub struct PowerOrder {
     pub power: DesiredPower,
     /// Whether it is to boot from the network when it is powered on.
     pub network_boot: bool,
+    /// Whether boot-server would know its request for a network boot: it knows
+    /// MACs of the machine.
+    #[serde(default)]
+    pub is_watched: bool,
+    /// Milliseconds since its firmware or boot loader last asked boot-server for
+    /// a network boot. An age and no time: the clocks of two hosts may differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ms_ago: Option<u64>,
+}
+
+/// A chassis manager or BMC, with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChassisView {
+    /// Name.
+    pub name: String,
+    /// How it is reached; where its credentials are, never themselves.
+    pub spec: ChassisSpec,
+    /// What is known of it.
+    pub status: ChassisStatus,
 }
 
 /// A machine, declared or found, with what is known of it.

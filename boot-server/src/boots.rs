@@ -84,6 +84,13 @@ impl BootLog {
         self.book().latest(mac).map(|boot| boot.view.clone())
     }
 
+    /// When the firmware or boot loader of the NIC with that MAC last asked for
+    /// something to boot.
+    #[must_use]
+    pub fn asked(&self, mac: MacAddr) -> Option<WallClock> {
+        self.book().latest(mac).map(|boot| boot.asked)
+    }
+
     /// A machine was given its boot script, or told why it gets none.
     pub fn script(&self, script: &Script<'_>) {
         self.change(|book, now| book.script(now, script));

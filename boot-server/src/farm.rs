@@ -4,7 +4,9 @@
 //! memory only when the write is on disk, so that a restart never knows less
 //! than what was answered before.
 
+mod chassis;
 mod facts;
+mod moves;
 mod names;
 mod observe;
 mod reconcile;
@@ -18,15 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use boot_proto::api::{ChassisInventory, MachineView, PowerOrders};
+use boot_proto::api::{ChassisInventory, ChassisView, MachineView, PowerOrders};
 use boot_proto::ids::Digest;
 use boot_proto::manifest::Mistake;
 use boot_proto::report::MachineFacts;
+use boot_proto::resources::{ChassisSpec, Object};
 use boot_proto::time::WallClock;
 
 use crate::inventory::{Assignment, Client, Inventory, LearnedMachine, MatchedBy, Unassigned};
 use crate::manifests::{self, Declared, Fingerprint, ManifestErrors};
 use crate::store::{Batch, Database, StoreError};
+use chassis::LearnedChassis;
 
 pub use watch::watch;
 
@@ -78,6 +82,7 @@ pub struct Farm {
 struct State {
     declared: Arc<Declared>,
     learned: BTreeMap<String, LearnedMachine>,
+    chassis: BTreeMap<String, LearnedChassis>,
     /// The folder as it was when it was last read, for good or bad.
     fingerprint: Option<Fingerprint>,
     mistakes: Vec<Mistake>,
@@ -103,11 +108,16 @@ impl Farm {
         let fingerprint = Fingerprint::of(folder).ok();
         let declared = Arc::new(manifests::read(folder)?);
         let learned: Vec<LearnedMachine> = database.read_all()?;
+        let chassis: Vec<LearnedChassis> = database.read_all()?;
         let state = State {
             declared: Arc::clone(&declared),
             learned: learned
                 .into_iter()
                 .map(|machine| (machine.name.clone(), machine))
+                .collect(),
+            chassis: chassis
+                .into_iter()
+                .map(|chassis| (chassis.name.clone(), chassis))
                 .collect(),
             fingerprint,
             mistakes: Vec::new(),
@@ -264,7 +274,10 @@ impl Farm {
             return Err(FarmError::UnknownChassis(chassis.to_owned()));
         }
         let changes = observe::take_in(&state.declared, &state.learned, chassis, &scan, now);
-        self.apply(&mut state, changes)?;
+        let mut known = state.chassis.get(chassis).cloned().unwrap_or_default();
+        chassis.clone_into(&mut known.name);
+        chassis::learn(&mut known, &scan, now);
+        self.apply_with(&mut state, changes, Some(known))?;
         self.publish(&state);
         drop(state);
         Ok(observe::orders(&self.inventory(), chassis))
@@ -283,6 +296,22 @@ impl Farm {
         views
     }
 
+    /// Every declared chassis with what is known of it.
+    #[must_use]
+    pub fn chassis(&self) -> Vec<ChassisView> {
+        let state = self.lock();
+        let view = |object: &Object<ChassisSpec>| ChassisView {
+            name: object.name().to_owned(),
+            spec: object.spec.clone(),
+            status: state
+                .chassis
+                .get(object.name())
+                .map(|known| known.status.clone())
+                .unwrap_or_default(),
+        };
+        state.declared.chassis.values().map(view).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Memory changes only after the store did, one whole record at a time:
         // what a panic leaves behind is still right.
@@ -291,6 +320,16 @@ impl Farm {
 
     /// Writes changes to the store, then to memory.
     fn apply(&self, state: &mut State, changes: Vec<Change>) -> Result<(), FarmError> {
+        self.apply_with(state, changes, None)
+    }
+
+    /// The same, with what was learned of a chassis.
+    fn apply_with(
+        &self,
+        state: &mut State,
+        changes: Vec<Change>,
+        chassis: Option<LearnedChassis>,
+    ) -> Result<(), FarmError> {
         let mut batch = Batch::new();
         for change in &changes {
             match change {
@@ -298,7 +337,13 @@ impl Farm {
                 Change::Delete(name) => batch.delete::<LearnedMachine>(name),
             }
         }
+        if let Some(chassis) = &chassis {
+            batch.put(chassis)?;
+        }
         self.database.commit(batch)?;
+        if let Some(chassis) = chassis {
+            state.chassis.insert(chassis.name.clone(), chassis);
+        }
         for change in changes {
             match change {
                 Change::Put(machine) => drop(state.learned.insert(machine.name.clone(), *machine)),

@@ -203,6 +203,13 @@ impl Inventory {
             .map(|known| known.name.as_str())
     }
 
+    /// MACs of the machine of that name; none where there is no such machine.
+    #[must_use]
+    pub fn macs_of(&self, machine: &str) -> &[MacAddr] {
+        self.named(machine)
+            .map_or(&[], |known| known.spec.macs.as_slice())
+    }
+
     /// The machine that its SMBIOS UUID tells.
     #[must_use]
     pub fn machine_of_uuid(&self, uuid: &str) -> Option<&str> {

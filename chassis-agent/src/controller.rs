@@ -144,6 +144,7 @@ impl Loop {
                         Some(scanned) => with_power_of(scanned, &machines),
                         None => machines,
                     },
+                    ..ChassisInventory::default()
                 };
                 let Some(orders) = self.report(&inventory).await else {
                     return jittered(power_interval);

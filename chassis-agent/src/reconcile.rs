@@ -250,6 +250,8 @@ mod tests {
             slot: slot(number),
             power,
             network_boot: true,
+            is_watched: false,
+            asked_ms_ago: None,
         }
     }
 

@@ -236,7 +236,7 @@ fn node_pool() -> Vec<Patch> {
         patch("spec.machines.slots", set(8192)),
         patch(
             "spec.machines.slots[]",
-            json!({"pattern": "^[^/]+/([*]|[cC]0*[1-9][0-9]{0,2}[nN]0*[1-9][0-9]{0,2})$", "maxLength": 270}),
+            json!({"pattern": format!("^[^/]+/([*]|{})$", super::schema::SLOT), "maxLength": 512}),
         ),
         patch(
             "spec.machines.matchLabels",

@@ -8,13 +8,16 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::status::Timestamp;
-use crate::ids::{Digest, MacAddr, SlotId};
+use crate::ids::{Digest, MacAddr};
 use crate::quantity::{ByteSize, Span};
+use crate::slot::Slot;
 
 /// Six octets with `:` or `-` between them, or twelve bare digits.
 const MAC: &str =
     "^(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{12})$";
-const SLOT: &str = "^[cC](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)[nN](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)$";
+/// A node of a Moonshot chassis, or any other name: RE2 cannot look ahead, so the
+/// second half spells out what is not `c`, digits, `n`, digits.
+pub(super) const SLOT: &str = "([cC](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)[nN](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)|[^cC[:cntrl:]][^[:cntrl:]]*|[cC]([^0-9[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+([^0-9nN[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+[nN]([^0-9[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+[nN][0-9]+[^0-9[:cntrl:]][^[:cntrl:]]*)";
 const DIGEST: &str = "^(sha256:)?[0-9A-Fa-f]{64}$";
 /// At most as many digits as 64 bits hold; what is still too large, the program
 /// refuses.
@@ -43,9 +46,9 @@ text_schema!(
     json_schema!({"type": "string", "maxLength": 17, "pattern": MAC})
 );
 text_schema!(
-    SlotId,
-    "SlotId",
-    json_schema!({"type": "string", "maxLength": 16, "pattern": SLOT})
+    Slot,
+    "Slot",
+    json_schema!({"type": "string", "maxLength": 256, "pattern": format!("^{SLOT}$")})
 );
 text_schema!(
     Digest,

@@ -8,9 +8,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, MacAddr, SlotId};
+use crate::ids::{Digest, MacAddr};
 use crate::report::MachineFacts;
 use crate::resources::{Condition as Learned, ObservedPower};
+use crate::slot::Slot;
 use crate::time::WallClock;
 
 /// A point in time, written as RFC 3339 has it.
@@ -135,7 +136,7 @@ pub struct Observed {
     pub chassis: Option<String>,
     /// Position in that chassis.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<SlotId>,
+    pub slot: Option<Slot>,
     /// MACs of its NICs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<MacAddr>,

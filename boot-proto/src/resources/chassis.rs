@@ -97,6 +97,9 @@ pub struct ChassisStatus {
     pub last_seen: Option<WallClock>,
     /// Machines in it at the last scan.
     pub machines: u32,
+    /// Hardware profile in use, where it was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// What is wrong, in words, and since when.
     pub conditions: Vec<Condition>,
 }

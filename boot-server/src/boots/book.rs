@@ -176,6 +176,7 @@ impl Book {
         } else {
             "firmware"
         };
+        boot.asked = now;
         boot.reach(now, Stage::Dhcp);
         boot.step(now, Stage::Dhcp.name(), &format!("{who} {message}"));
         self.changed.insert(id);
@@ -206,6 +207,7 @@ impl Book {
         if boot.view.firmware.is_none() {
             boot.view.firmware = script.firmware.map(str::to_owned);
         }
+        boot.asked = now;
         boot.reach(now, Stage::Script);
         match &script.image {
             Ok(digest) => {

@@ -25,6 +25,8 @@ pub(super) struct Boot {
     pub kernel_started: Option<WallClock>,
     /// `uptime_ms` of the latest report.
     pub uptime_ms: u64,
+    /// When its firmware or boot loader last asked for something to boot.
+    pub asked: WallClock,
 }
 
 impl Record for Boot {
@@ -104,6 +106,7 @@ impl Boot {
             view,
             kernel_started: None,
             uptime_ms: 0,
+            asked: now,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use boot_proto::api::{BootView, ImageView, LeaseView, MachineView};
+use boot_proto::api::{BootView, ChassisView, ImageView, LeaseView, MachineView};
+use boot_proto::resources::{Condition, MachineSpec};
 use boot_proto::time::WallClock;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::table::{age, one_line, or_dash, size, span, table};
-use super::{Output, ServerArgs, print, timeline};
+use super::{Output, ServerArgs, chassis, print, timeline};
 use crate::clock;
 
 /// Options of `get`.
@@ -19,6 +20,7 @@ use crate::clock;
 #[command(after_help = "\
 Examples:
   boot-server get machines -o wide
+  boot-server get chassis                what is wrong with which, since when
   boot-server get boots --latest --watch
   boot-server get boots m1-c1n1          the whole timeline of its latest boot
   boot-server get leases -o json | jq '.[].address'")]
@@ -46,6 +48,8 @@ enum What {
     /// Machines, declared or found.
     #[value(alias = "machine")]
     Machines,
+    /// Chassis managers and BMCs, and what is wrong with them.
+    Chassis,
     /// DHCP leases.
     #[value(alias = "lease")]
     Leases,
@@ -105,6 +109,12 @@ fn render(client: &Client, args: &GetArgs) -> anyhow::Result<String> {
                 machine.name == name || machine.hostname == name || has_mac(machine, name)
             };
             show(client, args, "machines", fits, |all| machines(all, is_wide))
+        }
+        What::Chassis => {
+            let fits = |one: &ChassisView, name: &str| one.name == name || one.spec.address == name;
+            show(client, args, "chassis", fits, |all| {
+                chassis::render(all, now, is_wide)
+            })
         }
         What::Leases => {
             let fits = |lease: &LeaseView, name: &str| {
@@ -212,7 +222,8 @@ fn machines(machines: &[MachineView], is_wide: bool) -> String {
     let mut header = vec!["NAME", "POOL", "POWER", "PHASE", "ADDRESS"];
     if is_wide {
         header.extend([
-            "HOSTNAME", "DECLARED", "MACS", "IMAGE", "CPUS", "MEMORY", "MODEL", "UUID",
+            "HOSTNAME", "DECLARED", "MACS", "IMAGE", "CPUS", "MEMORY", "MODEL", "UUID", "SLOT",
+            "TROUBLE",
         ]);
     }
     let row = |machine: &MachineView| {
@@ -245,11 +256,28 @@ fn machines(machines: &[MachineView], is_wide: bool) -> String {
                 ),
                 or_dash(facts.model.as_deref().map(|model| one_line(model, 30))),
                 or_dash(facts.uuid.as_ref().or(spec.uuid.as_ref())),
+                or_dash(place(spec)),
+                or_dash(trouble(&status.conditions)),
             ]);
         }
         row
     };
     table(&header, &machines.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `CHASSIS/SLOT`, as pools name it.
+fn place(spec: &MachineSpec) -> Option<String> {
+    let (chassis, slot) = (spec.chassis.as_ref()?, spec.slot.as_ref()?);
+    Some(format!("{chassis}/{slot}"))
+}
+
+/// What is wrong with a machine, in words.
+fn trouble(conditions: &[Condition]) -> Option<String> {
+    let bad = conditions.iter().filter(|one| one.status == "False");
+    let words: Vec<String> = bad
+        .map(|one| format!("{}: {}", one.r#type, one_line(&one.message, 120)))
+        .collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn leases(leases: &[LeaseView], now: WallClock) -> String {

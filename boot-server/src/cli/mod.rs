@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr.
 
+mod chassis;
 mod client;
 mod explain;
 mod get;

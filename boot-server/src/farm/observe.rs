@@ -8,12 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boot_proto::api::{ChassisInventory, ObservedMachine, PowerOrder, PowerOrders};
+use boot_proto::api::{
+    ChassisInventory, ObservedMachine, PowerOrder, PowerOrders, ReportedCondition,
+};
 use boot_proto::report::MachineFacts;
 use boot_proto::resources::ObservedPower;
 use boot_proto::time::WallClock;
-use boot_proto::uuid;
 
+use super::moves::{self, Shared};
 use super::{Change, facts, names, reconcile};
 use crate::inventory::{Found, Inventory, LearnedMachine, desired_power};
 use crate::manifests::Declared;
@@ -32,21 +34,28 @@ pub(super) fn take_in(
     scan: &ChassisInventory,
     now: WallClock,
 ) -> Vec<Change> {
+    let machines = scan
+        .machines
+        .get(..MAX_IN_CHASSIS)
+        .unwrap_or(&scan.machines);
     let mut visit = Visit {
         declared,
+        before: learned,
         known: learned.clone(),
         chassis,
+        shared: Shared::of(machines),
         complete: scan.complete,
         now,
+        placed: BTreeSet::new(),
+        emptied: BTreeSet::new(),
     };
     if scan.reachable {
-        let seen: BTreeSet<String> = scan
-            .machines
+        let seen: BTreeSet<String> = machines
             .iter()
-            .take(MAX_IN_CHASSIS)
-            .filter_map(|observed| visit.take_in(observed))
+            .filter_map(|observed| visit.take_in(observed, &scan.conditions))
             .collect();
         if scan.complete {
+            visit.forget_emptied(&seen);
             visit.mark_missing(&seen);
         }
     } else {
@@ -68,6 +77,8 @@ pub(super) fn orders(inventory: &Inventory, chassis: &str) -> PowerOrders {
             slot,
             power,
             network_boot: true,
+            is_watched: false,
+            asked_ms_ago: None,
         })
     };
     PowerOrders {
@@ -77,25 +88,31 @@ pub(super) fn orders(inventory: &Inventory, chassis: &str) -> PowerOrders {
 
 struct Visit<'a> {
     declared: &'a Declared,
+    /// What was known before this scan.
+    before: &'a Learned,
     known: Learned,
     chassis: &'a str,
+    shared: Shared,
     complete: bool,
     now: WallClock,
+    /// Records that were given hardware from another one.
+    placed: BTreeSet<String>,
+    /// Records whose hardware is in another one now.
+    emptied: BTreeSet<String>,
 }
 
 impl Visit<'_> {
     /// Takes in one machine and says which it is; `None` where it has no name yet.
-    fn take_in(&mut self, observed: &ObservedMachine) -> Option<String> {
-        let mut found = Found {
-            chassis: Some(self.chassis.to_owned()),
-            slot: observed.slot.parse().ok(),
-            macs: Vec::new(),
-            uuid: observed.uuid.as_deref().and_then(uuid::usable),
-        };
-        found.add_macs(&observed.macs);
+    fn take_in(
+        &mut self,
+        observed: &ObservedMachine,
+        conditions: &[ReportedCondition],
+    ) -> Option<String> {
+        let mut found = self.shared.found(self.chassis, observed);
         let slot_name = names::of_slot(self.chassis, &observed.slot);
         let name = self.name_of(&found, slot_name.as_deref())?;
         self.keep_own_macs(&name, &mut found);
+        self.follow(&name, &found);
         self.move_macs(&name, &found);
         let mut record = self
             .known
@@ -109,12 +126,68 @@ impl Visit<'_> {
         record.last_seen = self.now;
         let answer = (REACHABLE, "True", "Scanned", "the chassis shows it");
         facts::set_condition(&mut record.status.conditions, answer, self.now);
+        let is_its = |one: &&ReportedCondition| one.slot.as_deref() == Some(&*observed.slot);
+        for condition in conditions.iter().filter(is_its) {
+            super::chassis::take_in(&mut record.status.conditions, condition, self.now);
+        }
         self.known.insert(name.clone(), record);
         Some(name)
     }
 
+    /// Where this hardware was in another place before, what is known of it
+    /// comes along.
+    fn follow(&mut self, name: &str, found: &Found) {
+        if !self.complete {
+            return;
+        }
+        let Some(origin) = moves::origin(self.before, name, found) else {
+            return;
+        };
+        let record = self
+            .known
+            .entry(name.to_owned())
+            .or_insert_with(|| LearnedMachine::new(name, self.now));
+        moves::put(record, origin);
+        record.found.slot.clone_from(&found.slot);
+        record.found.chassis.clone_from(&found.chassis);
+        tracing::info!(
+            machine = name,
+            was = origin.name,
+            chassis = self.chassis,
+            slot = found.slot.as_ref().map(ToString::to_string),
+            "the hardware has moved here"
+        );
+        self.placed.insert(name.to_owned());
+        self.emptied.insert(origin.name.clone());
+        // It may have been given other hardware a moment ago: a swap.
+        if !self.placed.contains(&origin.name)
+            && let Some(other) = self.known.get_mut(&origin.name)
+        {
+            moves::take_out(other);
+        }
+    }
+
+    /// What a slot left behind when its hardware moved away is no machine.
+    fn forget_emptied(&mut self, seen: &BTreeSet<String>) {
+        for name in &self.emptied {
+            let is_kept = self.placed.contains(name)
+                || seen.contains(name)
+                || self.declared.machines.contains_key(name);
+            if !is_kept {
+                self.known.remove(name);
+            }
+        }
+    }
+
     /// Which machine this is; records that turn out to be the same one become one.
     fn name_of(&mut self, found: &Found, slot_name: Option<&str>) -> Option<String> {
+        let declared = reconcile::declared_as(self.declared, found)
+            .or_else(|| slot_name.filter(|name| self.is_declared_by_name_alone(name)));
+        if declared.is_none()
+            && let Some(name) = self.moved_with_its_name(found)
+        {
+            return Some(name);
+        }
         let mut same: Vec<(WallClock, String)> = self
             .known
             .values()
@@ -122,8 +195,6 @@ impl Visit<'_> {
             .map(|machine| (machine.first_seen, machine.name.clone()))
             .collect();
         same.sort();
-        let declared = reconcile::declared_as(self.declared, found)
-            .or_else(|| slot_name.filter(|name| self.is_declared_by_name_alone(name)));
         let name = match declared {
             Some(name) => name.to_owned(),
             None => match same.first() {
@@ -148,6 +219,29 @@ impl Visit<'_> {
             );
             reconcile::merge(&mut target, &other);
             self.known.insert(name.clone(), target);
+        }
+        Some(name)
+    }
+
+    /// A record that its hardware gave the name and that was in another place
+    /// before. Whatever was in this place is there no more.
+    fn moved_with_its_name(&mut self, found: &Found) -> Option<String> {
+        let is_it = |machine: &&LearnedMachine| {
+            let is_elsewhere = machine.found.slot.is_some()
+                && (machine.found.slot != found.slot || machine.found.chassis != found.chassis);
+            is_elsewhere
+                && machine.found.shares_mac(&found.macs)
+                && !self.declared.machines.contains_key(&machine.name)
+                && moves::is_named_by_hardware(machine)
+        };
+        let name = self.before.values().find(is_it)?.name.clone();
+        let is_here = |machine: &&mut LearnedMachine| {
+            machine.name != name
+                && machine.found.chassis == found.chassis
+                && machine.found.slot == found.slot
+        };
+        for machine in self.known.values_mut().filter(is_here) {
+            machine.found.slot = None;
         }
         Some(name)
     }
@@ -216,6 +310,7 @@ impl Visit<'_> {
                 continue;
             }
             other.found.macs.retain(|mac| !found.macs.contains(mac));
+            other.found.shown.retain(|mac| !found.macs.contains(mac));
             other
                 .status
                 .facts
@@ -230,22 +325,22 @@ impl Visit<'_> {
 
     fn identify(&self, record: &mut LearnedMachine, found: &Found, observed: &ObservedMachine) {
         let was_here = record.found.chassis == found.chassis && record.found.slot == found.slot;
-        let is_other_hardware = was_here
-            && !found.macs.is_empty()
-            && !record.found.macs.is_empty()
-            && !record.found.shares_mac(&found.macs);
-        if is_other_hardware {
+        if was_here && moves::is_replaced(&record.found, found) {
             tracing::info!(
                 machine = record.name,
                 chassis = self.chassis,
                 "another machine sits in this slot now"
             );
-            record.found = found.clone();
-            record.status.facts = MachineFacts::default();
+            moves::take_out(record);
         }
-        // Fewer MACs than before say nothing: managers lose them while a node is
-        // off or starting.
         record.found.add_macs(&found.macs);
+        let shown = &mut record.found.shown;
+        shown.extend(found.shown.iter().filter(|mac| found.macs.contains(mac)));
+        shown.sort_unstable();
+        shown.dedup();
+        if found.serial.is_some() {
+            record.found.serial.clone_from(&found.serial);
+        }
         if found.uuid.is_some() {
             record.found.uuid.clone_from(&found.uuid);
         }

@@ -1,5 +1,7 @@
 //! Tests of the farm: what is learned, from whom, and what a restart knows.
 
+mod moves;
+
 use std::fs;
 use std::path::Path;
 
@@ -91,7 +93,7 @@ fn scan(machines: Vec<ObservedMachine>) -> ChassisInventory {
         reachable: true,
         complete: true,
         machines,
-        message: String::new(),
+        ..ChassisInventory::default()
     }
 }
 
@@ -443,6 +445,7 @@ fn systems_behind_a_bmc_are_ordered_by_their_own_names() {
                 "System.Embedded.1",
                 DesiredPower::On
             ),
+            ("one", "c1n1", DesiredPower::Off),
             ("two", "System.Embedded.2", DesiredPower::Off),
         ]
     );

@@ -12,7 +12,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use boot_proto::api::{BootView, ChassisInventory, ImageView, LeaseView, MachineView, PowerOrders};
+use boot_proto::api::{
+    BootView, ChassisInventory, ChassisView, ImageView, LeaseView, MachineView, PowerOrders,
+};
+use boot_proto::time::WallClock;
 use rand::Rng as _;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -98,6 +101,7 @@ impl BearerToken {
 pub fn router(app: App, token: BearerToken) -> Router {
     let api = Router::new()
         .route("/api/v1/machines", get(machines))
+        .route("/api/v1/chassis", get(chassis))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/boots", get(boots))
         .route("/api/v1/images", get(images))
@@ -171,6 +175,10 @@ async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
 
 async fn machines(State(app): State<App>) -> Result<Json<Vec<MachineView>>, Failure> {
     blocking(move || Ok(Json(app.farm.machines()))).await
+}
+
+async fn chassis(State(app): State<App>) -> Result<Json<Vec<ChassisView>>, Failure> {
+    blocking(move || Ok(Json(app.farm.chassis()))).await
 }
 
 async fn leases(State(app): State<App>) -> Result<Json<Vec<LeaseView>>, Failure> {
@@ -261,7 +269,10 @@ async fn observe(
 ) -> Result<Json<PowerOrders>, Failure> {
     blocking(
         move || match app.farm.observe(&chassis, scan, clock::wall()) {
-            Ok(orders) => Ok(Json(orders)),
+            Ok(mut orders) => {
+                tell_who_asked(&app, &mut orders, clock::wall());
+                Ok(Json(orders))
+            }
             Err(error @ FarmError::UnknownChassis(_)) => {
                 Err(Failure::new(StatusCode::NOT_FOUND, error.to_string()))
             }
@@ -269,6 +280,19 @@ async fn observe(
         },
     )
     .await
+}
+
+/// Adds to each order when the machine last asked for a network boot, which
+/// tells the agent whether what it ordered came true.
+fn tell_who_asked(app: &App, orders: &mut PowerOrders, now: WallClock) {
+    let inventory = app.farm.inventory();
+    for order in &mut orders.orders {
+        let macs = inventory.macs_of(&order.machine);
+        order.is_watched = !macs.is_empty();
+        let asked = macs.iter().filter_map(|mac| app.boots.asked(*mac)).max();
+        order.asked_ms_ago =
+            asked.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,13 @@ pub struct Found {
     pub slot: Option<Slot>,
     /// Its MACs, in the order they were found.
     pub macs: Vec<MacAddr>,
+    /// Those of them that its chassis manager or BMC has shown itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<MacAddr>,
+    /// Serial number that its chassis manager or BMC shows, as far as it tells
+    /// one machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
     /// Its SMBIOS UUID, lower case; never a placeholder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,

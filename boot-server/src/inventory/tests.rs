@@ -99,6 +99,8 @@ fn client(last: u8) -> Client {
 
 fn learned(name: &str, slot: Option<&str>, macs: &[u8]) -> LearnedMachine {
     let found = Found {
+        shown: Vec::new(),
+        serial: None,
         chassis: slot.map(|_| "m1".to_owned()),
         slot: slot.map(|slot| slot.parse().unwrap()),
         macs: macs.iter().map(|last| mac(*last)).collect(),

@@ -134,6 +134,8 @@ impl FakeBootServer {
                 slot: slot(at).into(),
                 power: *power,
                 network_boot: true,
+                is_watched: false,
+                asked_ms_ago: None,
             })
             .collect();
         self.desk.send_modify(|desk| desk.orders = orders);
