@@ -43,6 +43,9 @@ pub struct Options {
     pub power_ons_of_all: u32,
     /// Devices that are visited at once.
     pub visits: u32,
+    /// How long a machine may take from power-on to its request for a network
+    /// boot, before the next way is tried.
+    pub network_boot_wait: Duration,
     /// Where the pages for monitoring are, if anywhere.
     pub listen: Option<SocketAddr>,
     /// Hardware profiles.
@@ -68,6 +71,7 @@ impl Options {
             power_ons: 8,
             power_ons_of_all: 40,
             visits: 64,
+            network_boot_wait: Duration::from_secs(600),
             listen: None,
             profiles,
         }
@@ -242,6 +246,7 @@ impl Agent {
             profiles: Arc::clone(&self.profiles),
             boot_server: self.boot_server.clone(),
             power_ons: usize::try_from(self.options.power_ons).unwrap_or(usize::MAX),
+            network_boot_wait: self.options.network_boot_wait,
             fleet: self.fleet.clone(),
             metrics: self.metrics.clone(),
         };

@@ -8,25 +8,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot_proto::api::{ChassisInventory, ObservedMachine, PowerOrder};
+use boot_proto::api::{ChassisInventory, ObservedMachine, PowerOrder, ReportedCondition};
 use boot_proto::resources::{ChassisSpec, Object};
-use boot_proto::slot::Slot;
 use boot_proto::time::Monotonic;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::told_to_stop;
+use crate::backoff::{self, Breaker};
+use crate::carry;
 use crate::clock;
 use crate::device::device_of;
-use crate::drivers::{
-    self, BootTarget, ChassisDriver, DriverError, PowerAction, PowerOrderKind, Scope,
-};
+use crate::drivers::{self, ChassisDriver, DriverError, Scope};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::orders;
 use crate::profiles::Profiles;
 use crate::publish::{BootServer, PublishError};
 use crate::reconcile::{Action, Limits, Memory, Observation, reconcile};
+use crate::verdicts::Verdicts;
 
 /// What the loop of one chassis needs.
 pub struct Controller {
@@ -42,17 +41,14 @@ pub struct Controller {
     pub boot_server: BootServer,
     /// Machines that may be powered on per power interval.
     pub power_ons: usize,
+    /// How long a machine may take from power-on to its request for a network
+    /// boot.
+    pub network_boot_wait: Duration,
     /// What bounds all chassis together.
     pub fleet: Fleet,
     /// Where what happens is counted.
     pub metrics: Metrics,
 }
-
-/// Longest pause between two tries to reach a chassis.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// Pause after a refused login: many tries lock accounts.
-const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 struct Loop {
     controller: Controller,
@@ -60,7 +56,11 @@ struct Loop {
     memory: Memory,
     /// When the next full scan is due.
     next_scan: Monotonic,
-    failures: u32,
+    breaker: Breaker,
+    /// What is well and what is wrong, for the reports.
+    verdicts: Verdicts,
+    /// Requests of this driver that were counted already.
+    counted: u64,
     /// The slots of the last full scan.
     known: Vec<String>,
     /// The last full scan, until boot-server has heard it: it is away for a
@@ -80,7 +80,9 @@ impl Controller {
             driver: None,
             memory: Memory::default(),
             next_scan: clock::now(),
-            failures: 0,
+            breaker: Breaker::default(),
+            verdicts: Verdicts::default(),
+            counted: 0,
             known: Vec::new(),
             unheard: None,
             trouble: None,
@@ -144,7 +146,11 @@ impl Loop {
                         Some(scanned) => with_power_of(scanned, &machines),
                         None => machines,
                     },
-                    ..ChassisInventory::default()
+                    profile: self
+                        .driver
+                        .as_ref()
+                        .map(|driver| driver.profile().to_owned()),
+                    conditions: self.conditions(),
                 };
                 let Some(orders) = self.report(&inventory).await else {
                     return jittered(power_interval);
@@ -160,8 +166,10 @@ impl Loop {
                 // Credentials and profile are read anew, they may have been mended.
                 self.let_go().await;
                 let pause = self.note_failure(&failure, power_interval);
+                self.verdicts.not_read(failure.kind, &failure.message);
                 let inventory = ChassisInventory {
                     message: failure.message,
+                    conditions: self.conditions(),
                     ..ChassisInventory::default()
                 };
                 self.report(&inventory).await;
@@ -194,20 +202,41 @@ impl Loop {
         self.controller
             .metrics
             .looked(chassis, scope, took, machines);
-        if self.failures > 0 {
+        if self.breaker.failures() > 0 {
             tracing::info!(chassis, "reachable again");
         }
+        self.verdicts.read(machines, is_full);
         if is_full {
             let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let machines = machines.len();
             tracing::info!(chassis, machines, elapsed_ms, "scanned");
         }
-        self.failures = 0;
+        self.breaker.close();
+        self.count_requests();
+    }
+
+    /// What is well and what is wrong, to be told with each report.
+    fn conditions(&mut self) -> Vec<ReportedCondition> {
+        let wait = self.controller.network_boot_wait;
+        for (slot, condition) in self.memory.conditions(wait) {
+            self.verdicts.machine(slot, condition);
+        }
+        self.verdicts.report()
+    }
+
+    fn count_requests(&mut self) {
+        let sent = self.driver.as_ref().map_or(0, |driver| driver.requests());
+        let chassis = self.controller.chassis.name();
+        let new = sent.saturating_sub(self.counted);
+        self.controller.metrics.requested(chassis, new);
+        self.counted = sent;
     }
 
     /// Gives the device its session back, as far as it listens.
     async fn let_go(&mut self) {
         const GOODBYE: Duration = Duration::from_secs(5);
+        self.count_requests();
+        self.counted = 0;
         if let Some(mut driver) = self.driver.take() {
             let _ = timeout(GOODBYE, driver.close()).await;
         }
@@ -217,23 +246,25 @@ impl Loop {
     /// failing is asked once in a long while, until it answers.
     fn note_failure(&mut self, failure: &Failure, interval: Duration) -> Duration {
         let chassis = self.controller.chassis.name();
+        let was_open = self.breaker.is_open();
+        let pause = self.breaker.fail(failure.kind, interval);
         tracing::warn!(
             chassis,
             kind = failure.kind,
-            failures = self.failures,
+            failures = self.breaker.failures(),
             error = failure.message
         );
-        self.controller.metrics.failed(chassis, failure.kind);
-        let doublings = self.failures.min(10);
-        self.failures = self.failures.saturating_add(1);
-        let pause = interval
-            .saturating_mul(1 << doublings)
-            .min(LONGEST_PAUSE.max(interval));
-        let least = match failure.kind {
-            "login-refused" => PAUSE_AFTER_REFUSAL,
-            _ => Duration::ZERO,
-        };
-        jittered(pause.max(least))
+        if self.breaker.is_open() && !was_open {
+            tracing::warn!(
+                chassis,
+                pause_secs = pause.as_secs(),
+                "it keeps failing and is left alone"
+            );
+        }
+        let metrics = &self.controller.metrics;
+        metrics.failed(chassis, failure.kind);
+        metrics.tripped(chassis, self.breaker.is_open());
+        jittered(pause)
     }
 
     /// Reports; `None` when boot-server did not hear it.
@@ -276,6 +307,7 @@ impl Loop {
                 room: budget.room(now),
                 interval,
                 shutdown: driver.patience().shutdown,
+                network_boot: self.controller.network_boot_wait,
             };
             let actions = reconcile(&mut self.memory, now, seen, orders, &limits);
             for action in &actions {
@@ -289,11 +321,15 @@ impl Loop {
         for action in &actions {
             self.controller.metrics.ordered(chassis, action.name());
         }
-        let complaints = carry_out(driver.as_mut(), chassis, &actions).await;
-        for complaint in &complaints {
-            tracing::warn!(chassis, "{complaint}");
+        for outcome in carry::carry_out(driver.as_mut(), chassis, &actions).await {
+            if let Err((kind, complaint)) = &outcome.result {
+                tracing::warn!(chassis, "{complaint}");
+                self.controller.metrics.disobeyed(chassis, kind);
+                self.complaints.push(complaint.clone());
+            }
+            self.verdicts
+                .ordered(&outcome.slot, outcome.about, outcome.result);
         }
-        self.complaints.extend(complaints);
         !actions.is_empty()
     }
 
@@ -304,109 +340,6 @@ impl Loop {
             .as_ref()
             .map_or(interval, |driver| driver.patience().poll);
         interval.min(poll)
-    }
-}
-
-/// Carries actions out, those of a kind together; returns what failed.
-async fn carry_out(
-    driver: &mut dyn ChassisDriver,
-    chassis: &str,
-    actions: &[Action],
-) -> Vec<String> {
-    let mut complaints = Vec::new();
-    let mut on = Vec::new();
-    let mut cut = Vec::new();
-    for action in actions {
-        tracing::info!(chassis, ?action, "ordering");
-        match action {
-            Action::PowerOn {
-                slot,
-                network_boot: true,
-            } => {
-                // The machine is off: given earlier, the choice may be lost.
-                match choose_network(driver, slot).await {
-                    Choice::Made => on.push(slot.clone()),
-                    Choice::Doubtful(error) => {
-                        on.push(slot.clone());
-                        complaints.push(format!(
-                            "{slot}: boot-once pxe: {error}; it is powered on all the same and \
-                             may boot from somewhere else"
-                        ));
-                    }
-                    Choice::Refused(error) => complaints.push(format!(
-                        "{slot}: boot-once pxe: {error}; it is not powered on"
-                    )),
-                }
-            }
-            Action::PowerOn {
-                slot,
-                network_boot: false,
-            } => on.push(slot.clone()),
-            // Nobody waits for an operating system here; the next looks tell.
-            Action::ShutDown { slot } => {
-                if let Err(error) = driver.power(slot, PowerOrderKind::Off).await {
-                    complaints.push(format!("{slot}: power off: {error}"));
-                }
-            }
-            Action::CutPower { slot } => cut.push(slot.clone()),
-        }
-    }
-    complaints.extend(switch(driver, &cut, PowerAction::ForceOff).await);
-    complaints.extend(switch(driver, &on, PowerAction::On).await);
-    complaints
-}
-
-/// What came of telling a machine to boot from the network.
-enum Choice {
-    /// It will.
-    Made,
-    /// Nobody knows; a machine that stays off for ever is worse.
-    Doubtful(DriverError),
-    /// It will not.
-    Refused(DriverError),
-}
-
-/// Tells a machine to boot from the network, again where the device's answer
-/// says neither yes nor no. A device without such an order boots as its own
-/// settings say, which on a farm of diskless machines is the network.
-async fn choose_network(driver: &mut dyn ChassisDriver, slot: &Slot) -> Choice {
-    const MOST_ORDERS: u32 = 3;
-    let mut orders = 0;
-    loop {
-        orders += 1;
-        match driver.boot_once(slot, BootTarget::Pxe).await {
-            Ok(()) => return Choice::Made,
-            Err(error @ DriverError::Unconfirmed { .. }) if orders < MOST_ORDERS => {
-                tracing::debug!(%slot, orders, %error, "ordering it again");
-            }
-            Err(error @ (DriverError::Unconfirmed { .. } | DriverError::Impossible { .. })) => {
-                return Choice::Doubtful(error);
-            }
-            Err(error) => return Choice::Refused(error),
-        }
-    }
-}
-
-async fn switch(
-    driver: &mut dyn ChassisDriver,
-    slots: &[Slot],
-    action: PowerAction,
-) -> Vec<String> {
-    if slots.is_empty() {
-        return Vec::new();
-    }
-    match orders::carry_out(driver, slots, action).await {
-        Ok(results) => results
-            .into_iter()
-            .filter_map(|(slot, result)| {
-                Some(format!(
-                    "{slot}: power {}: {}",
-                    action.name(),
-                    result.err()?
-                ))
-            })
-            .collect(),
-        Err(error) => vec![format!("power {}: {error}", action.name())],
     }
 }
 
@@ -463,7 +396,6 @@ fn with_power_of(scanned: &[ObservedMachine], seen: &[ObservedMachine]) -> Vec<O
     scanned.iter().filter_map(machine).collect()
 }
 
-/// A tenth more or less, so that many chassis are not asked at one moment.
 fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.9..1.1))
+    backoff::jittered(interval, rand::random())
 }

@@ -34,6 +34,8 @@ struct Device {
     errors: BTreeMap<&'static str, u64>,
     orders: BTreeMap<&'static str, u64>,
     machines: BTreeMap<String, u64>,
+    requests: u64,
+    is_tripped: bool,
 }
 
 /// The agent's loop goes round every few seconds; later than this it hangs.
@@ -61,6 +63,7 @@ impl Metrics {
         let mut state = self.locked();
         let device = state.devices.entry(chassis.to_owned()).or_default();
         device.is_up = Some(true);
+        device.is_tripped = false;
         *device.looks.entry(scope).or_default() += 1;
         if scope == "full" {
             device.scan = Some(took);
@@ -77,6 +80,28 @@ impl Metrics {
         let mut state = self.locked();
         let device = state.devices.entry(chassis.to_owned()).or_default();
         device.is_up = Some(false);
+        *device.errors.entry(kind).or_default() += 1;
+    }
+
+    /// So many requests or commands more were sent to a chassis.
+    pub fn requested(&self, chassis: &str, requests: u64) {
+        let mut state = self.locked();
+        let device = state.devices.entry(chassis.to_owned()).or_default();
+        device.requests = device.requests.saturating_add(requests);
+    }
+
+    /// Whether a chassis keeps failing and is left alone.
+    pub fn tripped(&self, chassis: &str, is_tripped: bool) {
+        let mut state = self.locked();
+        let device = state.devices.entry(chassis.to_owned()).or_default();
+        device.is_tripped = is_tripped;
+    }
+
+    /// An order was not obeyed; `kind` is the kind of error. The chassis itself
+    /// may be up all the same.
+    pub fn disobeyed(&self, chassis: &str, kind: &'static str) {
+        let mut state = self.locked();
+        let device = state.devices.entry(chassis.to_owned()).or_default();
         *device.errors.entry(kind).or_default() += 1;
     }
 
@@ -165,6 +190,28 @@ impl Metrics {
                 let labels = [("chassis", name.as_str())];
                 page.sample("moonfarm_chassis_scan_seconds", &labels, scan.as_secs_f64());
             }
+        }
+        page.head(
+            "moonfarm_chassis_breaker_open",
+            "gauge",
+            "Whether the chassis keeps failing and is left alone.",
+        );
+        for (name, device) in &state.devices {
+            let labels = [("chassis", name.as_str())];
+            page.sample(
+                "moonfarm_chassis_breaker_open",
+                &labels,
+                u64::from(device.is_tripped),
+            );
+        }
+        page.head(
+            "moonfarm_chassis_requests_total",
+            "counter",
+            "Requests and commands sent to the chassis.",
+        );
+        for (name, device) in &state.devices {
+            let labels = [("chassis", name.as_str())];
+            page.sample("moonfarm_chassis_requests_total", &labels, device.requests);
         }
         for count in &COUNTS {
             page.head(count.metric, "counter", count.help);
@@ -283,6 +330,10 @@ mod tests {
         metrics.looked("m1", "full", Duration::from_millis(1500), &machines);
         metrics.failed("m2", "timed-out");
         metrics.ordered("m1", "power-on");
+        metrics.requested("m1", 3);
+        metrics.requested("m1", 4);
+        metrics.tripped("m2", true);
+        metrics.disobeyed("m1", "did-not-obey");
         metrics.reported(true);
         let page = metrics.page();
         for line in [
@@ -293,6 +344,10 @@ mod tests {
             "moonfarm_chassis_errors_total{chassis=\"m2\",kind=\"timed-out\"} 1",
             "moonfarm_chassis_orders_total{chassis=\"m1\",order=\"power-on\"} 1",
             "moonfarm_chassis_machines{chassis=\"m1\",power=\"on\"} 2",
+            "moonfarm_chassis_requests_total{chassis=\"m1\"} 7",
+            "moonfarm_chassis_breaker_open{chassis=\"m1\"} 0",
+            "moonfarm_chassis_breaker_open{chassis=\"m2\"} 1",
+            "moonfarm_chassis_errors_total{chassis=\"m1\",kind=\"did-not-obey\"} 1",
             "moonfarm_agent_reports_total{outcome=\"heard\"} 1",
         ] {
             assert!(

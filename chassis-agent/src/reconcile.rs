@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use boot_proto::api::PowerOrder;
+use boot_proto::api::{PowerOrder, ReportedCondition};
 use boot_proto::resources::{DesiredPower, ObservedPower};
 use boot_proto::slot::Slot;
 use boot_proto::time::Monotonic;
+
+use crate::drivers::NetworkWay;
+use crate::netboot::NetworkBoot;
 
 /// Something to do to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub enum Action {
     PowerOn {
         /// Where.
         slot: Slot,
-        /// Whether it must boot from the network.
-        network_boot: bool,
+        /// How it must boot from the network, if it must.
+        network_boot: Option<NetworkWay>,
     },
     /// Ask its operating system to shut down.
     ShutDown {
@@ -26,6 +29,12 @@ pub enum Action {
     },
     /// Cut its power: it was asked and did not listen.
     CutPower {
+        /// Where.
+        slot: Slot,
+    },
+    /// Cut its power: it came up from somewhere else than the network. It is
+    /// powered on again by the next way.
+    StartOver {
         /// Where.
         slot: Slot,
     },
@@ -39,6 +48,7 @@ impl Action {
             Self::PowerOn { .. } => "power-on",
             Self::ShutDown { .. } => "shut-down",
             Self::CutPower { .. } => "cut-power",
+            Self::StartOver { .. } => "start-over",
         }
     }
 }
@@ -56,6 +66,9 @@ pub struct Limits {
     pub interval: Duration,
     /// How long a machine may take to shut down before its power is cut.
     pub shutdown: Duration,
+    /// How long a machine may take from power-on to its first request for a
+    /// network boot.
+    pub network_boot: Duration,
 }
 
 /// One look at the machines.
@@ -91,6 +104,7 @@ struct Past {
     last: Option<Monotonic>,
     on_since: Option<Monotonic>,
     asked_to_shut_down: Option<Monotonic>,
+    network: NetworkBoot,
 }
 
 impl Past {
@@ -126,6 +140,15 @@ impl Past {
     fn tried(&mut self, now: Monotonic) {
         self.attempts = self.attempts.saturating_add(1);
         self.last = Some(now);
+    }
+}
+
+impl Memory {
+    /// What to tell of the network boots of the machines.
+    pub fn conditions(&self, wait: Duration) -> impl Iterator<Item = (&Slot, ReportedCondition)> {
+        self.machines
+            .iter()
+            .filter_map(move |(slot, past)| Some((slot, past.network.condition(slot, wait)?)))
     }
 }
 
@@ -193,14 +216,21 @@ fn decide(
         (DesiredPower::On, ObservedPower::Off) if has_room && past.may_try(now) => {
             past.tried(now);
             memory.power_ons.push_back(now);
-            Some(Action::PowerOn {
-                slot,
-                network_boot: order.network_boot,
-            })
+            let network_boot = order.network_boot.then(|| past.network.way());
+            if network_boot.is_some() {
+                past.network.powered_on(now);
+            }
+            Some(Action::PowerOn { slot, network_boot })
         }
         (DesiredPower::On, ObservedPower::On) => {
             past.asked_to_shut_down = None;
-            None
+            let starts_over = past.network.look(now, power, order, limits.network_boot);
+            if !starts_over {
+                return None;
+            }
+            // It did come on: it is not one that does not stay on.
+            past.attempts = 0;
+            Some(Action::StartOver { slot })
         }
         (DesiredPower::Off, ObservedPower::On) => match past.asked_to_shut_down {
             None => {
@@ -216,6 +246,7 @@ fn decide(
         },
         (DesiredPower::Off, ObservedPower::Off) => {
             past.attempts = 0;
+            past.network.rests();
             None
         }
         _ => None,
@@ -233,6 +264,7 @@ mod tests {
         room: usize::MAX,
         interval: Duration::from_secs(30),
         shutdown: Duration::from_secs(300),
+        network_boot: Duration::from_secs(600),
     };
 
     fn at(secs: u64) -> Monotonic {
@@ -267,9 +299,13 @@ mod tests {
     }
 
     fn on(number: u8) -> Action {
+        on_by(number, NetworkWay::Pxe)
+    }
+
+    fn on_by(number: u8, way: NetworkWay) -> Action {
         Action::PowerOn {
             slot: slot(number),
-            network_boot: true,
+            network_boot: Some(way),
         }
     }
 
@@ -411,5 +447,60 @@ mod tests {
         assert_eq!(decide(330, On), [Action::CutPower { slot: slot(1) }]);
         assert_eq!(decide(340, Off), []);
         assert_eq!(decide(350, On), [Action::ShutDown { slot: slot(1) }]);
+    }
+
+    #[test]
+    fn a_machine_that_boots_from_somewhere_else_starts_over_by_the_next_way() {
+        let mut memory = Memory::default();
+        let mut order = want(1, DesiredPower::On);
+        order.is_watched = true;
+        let mut power = Off;
+        let mut done = Vec::new();
+        for secs in (0..20_000).step_by(10) {
+            let seen = see(secs, &[(1, power)]);
+            let orders = std::slice::from_ref(&order);
+            for action in reconcile(&mut memory, at(secs), &seen, orders, &LIMITS) {
+                power = match action {
+                    Action::PowerOn { .. } => On,
+                    _ => Off,
+                };
+                done.push((secs, action));
+            }
+        }
+        let over = || Action::StartOver { slot: slot(1) };
+        assert_eq!(
+            done,
+            [
+                (0, on(1)),
+                (600, over()),
+                (610, on(1)),
+                (1_810, over()),
+                (1_820, on_by(1, NetworkWay::Http)),
+                (4_220, over()),
+                (4_230, on_by(1, NetworkWay::OtherMode)),
+            ]
+        );
+        let told: Vec<String> = memory
+            .conditions(LIMITS.network_boot)
+            .map(|(_, condition)| condition.reason)
+            .collect();
+        assert_eq!(told, ["GivenUp"]);
+        // Off and on again by an operator's wish, all ways are open again.
+        let off = want(1, DesiredPower::Off);
+        reconcile(
+            &mut memory,
+            at(21_000),
+            &see(21_000, &[(1, Off)]),
+            &[off],
+            &LIMITS,
+        );
+        let actions = reconcile(
+            &mut memory,
+            at(21_010),
+            &see(21_010, &[(1, Off)]),
+            &[order],
+            &LIMITS,
+        );
+        assert_eq!(actions, [on(1)]);
     }
 }

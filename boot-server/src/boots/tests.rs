@@ -86,6 +86,21 @@ fn latest(book: &Book) -> BootView {
 }
 
 #[test]
+fn when_a_machine_last_asked_for_a_network_boot() {
+    let mut book = Book::default();
+    up_to_initramfs(&mut book, 0);
+    let asked = |book: &Book| book.latest(MAC).unwrap().asked;
+    assert_eq!(asked(&book), at(5), "the boot script");
+    // Files, reports and the leases of a running system are no request.
+    tell(&mut book, 30, &report(Phase::Image, Progress::Running, 10));
+    book.event(at(900), offered(Firmware::Other));
+    assert_eq!(asked(&book), at(5));
+    book.event(at(1_000), offered(Firmware::Bios));
+    book.event(at(1_004), offered(Firmware::Bios));
+    assert_eq!(asked(&book), at(1_004), "its firmware asks again");
+}
+
+#[test]
 fn a_boot_from_first_packet_to_ready() {
     let mut book = Book::default();
     up_to_initramfs(&mut book, 0);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use boot_proto::quantity::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::drivers::{BootTarget, PowerAction, Slot};
@@ -222,6 +223,10 @@ pub struct RunArgs {
     /// Machines of all chassis together that may be powered on within 30 s
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub power_ons_of_all: u32,
+    /// How long a machine may take from power-on to its request for a network
+    /// boot, such as 90s or 10m; then its power is cut and the next way tried
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub network_boot_wait: Span,
     /// Devices that are visited at once
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub visits: u32,

@@ -102,6 +102,7 @@ pub(super) async fn run(args: &RunArgs) -> anyhow::Result<()> {
         power_ons: args.power_ons,
         power_ons_of_all: args.power_ons_of_all,
         visits: args.visits,
+        network_boot_wait: args.network_boot_wait.duration(),
         listen: args.listen,
         profiles: profiles(args.profiles.as_ref())?,
     };

@@ -48,6 +48,14 @@ pub trait ChassisDriver: Send {
         None
     }
 
+    /// The choice of the boot mode, where it has one.
+    fn boot_modes(&mut self) -> Option<&mut dyn BootModes> {
+        None
+    }
+
+    /// Requests and commands sent to the device so far.
+    fn requests(&self) -> u64;
+
     /// The serial consoles of its machines, where it shows them.
     fn consoles(&mut self) -> Option<&mut dyn Consoles> {
         None
@@ -87,6 +95,36 @@ pub trait Restarts: Send {
     /// Orders a restart and returns when the device has taken the order;
     /// `false` when it offers none for this machine or the machine is not on.
     fn restart<'a>(&'a mut self, slot: &'a Slot, kind: RestartKind) -> DriverFuture<'a, bool>;
+}
+
+/// A device that can be told in which mode a machine boots, by BIOS or UEFI.
+pub trait BootModes: Send {
+    /// Orders PXE for the next boot in the mode that the machine is not in, and
+    /// returns when the device has confirmed it.
+    fn pxe_in_other_mode<'a>(&'a mut self, slot: &'a Slot) -> DriverFuture<'a, ()>;
+}
+
+/// A way to have a machine boot from the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkWay {
+    /// By PXE, once.
+    Pxe,
+    /// By UEFI HTTP boot, once.
+    Http,
+    /// By PXE in the other boot mode, once.
+    OtherMode,
+}
+
+impl NetworkWay {
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pxe => "pxe",
+            Self::Http => "http",
+            Self::OtherMode => "pxe in the other boot mode",
+        }
+    }
 }
 
 /// How much to observe.

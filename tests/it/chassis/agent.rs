@@ -1,187 +1,13 @@
 //! `chassis-agent run` against a virtual chassis and a fake boot-server.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use boot_proto::api::{ChassisInventory, PowerOrder, PowerOrders};
+use boot_proto::api::ChassisInventory;
 use boot_proto::resources::{DesiredPower, ObservedPower};
-use chassis_agent::agent;
 use moonfarm_tests::chassis::{BootOnce, Fault, InertNode, Options};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::*;
-
-const TOKEN: &str = "0123456789abcdef";
-
-/// What the fake boot-server has heard and what it answers.
-#[derive(Default)]
-struct Desk {
-    heard: Vec<(String, ChassisInventory)>,
-    orders: Vec<PowerOrder>,
-    is_away: bool,
-}
-
-/// A boot-server that takes inventories and gives orders.
-#[derive(Clone)]
-struct FakeBootServer {
-    desk: watch::Sender<Desk>,
-    url: String,
-}
-
-impl FakeBootServer {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = Self {
-            desk: watch::Sender::new(Desk::default()),
-            url,
-        };
-        let own = server.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let own = own.clone();
-                tokio::spawn(async move { own.serve(stream).await });
-            }
-        });
-        server
-    }
-
-    async fn serve(&self, mut stream: TcpStream) -> Option<()> {
-        let mut request = Vec::new();
-        let (head, body) = loop {
-            let mut buffer = [0; 4096];
-            let count = stream
-                .read(&mut buffer)
-                .await
-                .ok()
-                .filter(|count| *count > 0)?;
-            request.extend_from_slice(&buffer[..count]);
-            let text = String::from_utf8_lossy(&request).into_owned();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                continue;
-            };
-            let head = head.to_ascii_lowercase();
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "))?;
-            if body.len() >= length.trim().parse().ok()? {
-                break (head, body.to_owned());
-            }
-        };
-        let path = head.split(' ').nth(1)?.to_owned();
-        let name = path
-            .strip_prefix("/api/v1/chassis/")?
-            .strip_suffix("/inventory")?
-            .to_owned();
-        let (status, answer) = if !head.contains(&format!("authorization: bearer {TOKEN}")) {
-            (
-                "401 Unauthorized",
-                r#"{"error":"no such token"}"#.to_owned(),
-            )
-        } else if self.desk.borrow().is_away {
-            ("503 Service Unavailable", "starting".to_owned())
-        } else {
-            let inventory = serde_json::from_str(&body).unwrap();
-            self.desk
-                .send_modify(|desk| desk.heard.push((name, inventory)));
-            let orders = PowerOrders {
-                orders: self.desk.borrow().orders.clone(),
-            };
-            ("200 OK", serde_json::to_string(&orders).unwrap())
-        };
-        let length = answer.len();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
-        );
-        stream.write_all(answer.as_bytes()).await.ok()
-    }
-
-    /// Waits until something was heard from now on that fits.
-    async fn hears(
-        &self,
-        what: &str,
-        fits: impl Fn(&str, &ChassisInventory) -> bool,
-    ) -> ChassisInventory {
-        let from = self.desk.borrow().heard.len();
-        let find = |desk: &Desk| {
-            desk.heard
-                .iter()
-                .skip(from)
-                .find(|(name, heard)| fits(name, heard))
-                .cloned()
-        };
-        let mut desk = self.desk.subscribe();
-        let heard = tokio::time::timeout(
-            Duration::from_secs(30),
-            desk.wait_for(|desk| find(desk).is_some()),
-        );
-        let found = heard.await.map(|desk| find(&desk.unwrap()).unwrap().1);
-        found.unwrap_or_else(|_| {
-            panic!(
-                "{what} was not heard: {:#?}",
-                self.desk.borrow().heard.last()
-            )
-        })
-    }
-
-    fn orders(&self, wishes: &[(&str, DesiredPower)]) {
-        let orders = wishes
-            .iter()
-            .map(|(at, power)| PowerOrder {
-                machine: format!("m1-{at}"),
-                slot: slot(at).into(),
-                power: *power,
-                network_boot: true,
-                is_watched: false,
-                asked_ms_ago: None,
-            })
-            .collect();
-        self.desk.send_modify(|desk| desk.orders = orders);
-    }
-}
-
-/// An agent that runs until it is told to stop.
-struct Agent {
-    folder: tempfile::TempDir,
-    stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Agent {
-    fn start(server: &FakeBootServer, manifests: &[(&str, &str)], password: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| -> PathBuf { folder.path().join(name) };
-        std::fs::create_dir(path("manifests")).unwrap();
-        std::fs::create_dir(path("profiles")).unwrap();
-        std::fs::write(path("token"), TOKEN).unwrap();
-        std::fs::write(path("manifests/password"), password).unwrap();
-        for (name, text) in manifests {
-            std::fs::write(path("manifests").join(name), text).unwrap();
-        }
-        let options = agent::Options::new(
-            path("manifests"),
-            server.url.clone(),
-            path("token"),
-            path("state"),
-            impatient(&path("profiles")),
-        );
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            let result = agent::run(options, stopped).await;
-            println!("the agent ended: {result:?}");
-            result
-        });
-        Self { folder, stop, task }
-    }
-
-    async fn stop(self) {
-        self.stop.send_replace(true);
-        let ended = tokio::time::timeout(Duration::from_secs(10), self.task).await;
-        ended.expect("the agent did not stop").unwrap().unwrap();
-    }
-}
+use crate::desk::{Agent, Asked, FakeBootServer, condition_of, power_of};
 
 fn manifest(name: &str, chassis: &VirtualChassis) -> String {
     format!(
@@ -190,14 +16,6 @@ fn manifest(name: &str, chassis: &VirtualChassis) -> String {
          passwordFile: password\n  scanInterval: 1h\n  powerInterval: 5s\n",
         chassis.address()
     )
-}
-
-fn power_of(inventory: &ChassisInventory, at: &str) -> Option<ObservedPower> {
-    inventory
-        .machines
-        .iter()
-        .find(|machine| machine.slot == at)
-        .map(|machine| machine.power)
 }
 
 #[tokio::test]
@@ -213,7 +31,12 @@ async fn machines_are_registered_and_switched_as_wanted() {
     });
     let server = FakeBootServer::start().await;
     server.orders(&[("c20n1", DesiredPower::On), ("c33n1", DesiredPower::On)]);
-    let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &chassis))], PASSWORD);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", &manifest("m1", &chassis))],
+        PASSWORD,
+        impatient,
+    );
     let first = server
         .hears("the first scan", |name, heard| {
             name == "m1" && heard.reachable
@@ -252,7 +75,12 @@ async fn without_boot_server_the_chassis_is_watched_and_nothing_ordered() {
     let server = FakeBootServer::start().await;
     server.orders(&[("c11n1", DesiredPower::On)]);
     server.desk.send_modify(|desk| desk.is_away = true);
-    let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &chassis))], PASSWORD);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", &manifest("m1", &chassis))],
+        PASSWORD,
+        impatient,
+    );
     let looks = || {
         chassis
             .commands()
@@ -301,7 +129,7 @@ async fn a_chassis_that_cannot_be_read_is_told_and_harms_no_other() {
     server.orders(&[("c11n1", DesiredPower::On)]);
     let (one, two) = (manifest("bad", &bad), manifest("good", &good));
     let both = format!("{one}---\n{two}");
-    let agent = Agent::start(&server, &[("both.yaml", &both)], PASSWORD);
+    let agent = Agent::start(&server, &[("both.yaml", &both)], PASSWORD, impatient);
     let told = server
         .hears("the refusal", |name, heard| {
             name == "bad" && !heard.reachable
@@ -327,7 +155,12 @@ async fn a_device_that_does_not_obey_is_complained_about() {
     chassis.faults().set([Fault::IgnorePower]);
     let server = FakeBootServer::start().await;
     server.orders(&[("c11n1", DesiredPower::On)]);
-    let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &chassis))], PASSWORD);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", &manifest("m1", &chassis))],
+        PASSWORD,
+        impatient,
+    );
     let told = server
         .hears("the complaint", |_, heard| !heard.message.is_empty())
         .await;
@@ -350,7 +183,12 @@ async fn an_unclear_answer_keeps_no_machine_off_and_a_refusal_does() {
         chassis.faults().set([fault]);
         let server = FakeBootServer::start().await;
         server.orders(&[("c11n1", DesiredPower::On)]);
-        let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &chassis))], PASSWORD);
+        let agent = Agent::start(
+            &server,
+            &[("m1.yaml", &manifest("m1", &chassis))],
+            PASSWORD,
+            impatient,
+        );
         let told = server
             .hears("the complaint", |_, heard| !heard.message.is_empty())
             .await;
@@ -382,7 +220,12 @@ async fn an_unclear_answer_keeps_no_machine_off_and_a_refusal_does() {
 async fn changed_manifests_are_followed_and_wrong_ones_are_not() {
     let (one, two) = (chassis(), chassis());
     let server = FakeBootServer::start().await;
-    let agent = Agent::start(&server, &[("m1.yaml", &manifest("m1", &one))], PASSWORD);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", &manifest("m1", &one))],
+        PASSWORD,
+        impatient,
+    );
     server
         .hears("m1", |name, heard| name == "m1" && heard.reachable)
         .await;
@@ -402,7 +245,53 @@ async fn changed_manifests_are_followed_and_wrong_ones_are_not() {
 #[tokio::test]
 async fn an_agent_that_cannot_begin_says_why() {
     let server = FakeBootServer::start().await;
-    let agent = Agent::start(&server, &[("m1.yaml", "kind: Nonsense\n")], PASSWORD);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", "kind: Nonsense\n")],
+        PASSWORD,
+        impatient,
+    );
     let error = agent.task.await.unwrap().unwrap_err().to_string();
     assert!(error.contains("m1.yaml:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_boots_from_somewhere_else_is_cycled_until_it_asks() {
+    let node = Arc::new(InertNode::new(false));
+    let model = ChassisModel::new().with(
+        20,
+        Cartridge::new("m510").node(Node::new(Arc::clone(&node) as Arc<_>).macs([mac(20, 1, 1)])),
+    );
+    let chassis = start(Options {
+        model,
+        ..Options::default()
+    });
+    let server = FakeBootServer::start().await;
+    // The first order is confirmed and lost: only the second boot asks.
+    let boots = Arc::clone(&node);
+    let asked: Asked = Arc::new(move |_| (boots.boots().len() > 1).then_some(0));
+    server.desk.send_modify(|desk| desk.asked = Some(asked));
+    server.orders(&[("c20n1", DesiredPower::On)]);
+    let agent = Agent::start(
+        &server,
+        &[("m1.yaml", &manifest("m1", &chassis))],
+        PASSWORD,
+        impatient,
+    );
+    let told = |reason: &'static str| {
+        move |_: &str, heard: &ChassisInventory| {
+            condition_of(heard, Some("c20n1"), "NetworkBoot")
+                .is_some_and(|condition| condition.reason == reason)
+        }
+    };
+    server.hears("waiting", told("Waiting")).await;
+    server.hears("the missing request", told("NoRequest")).await;
+    server.hears("the request", told("RequestArrived")).await;
+    assert_eq!(node.boots(), [Some(BootOnce::Pxe), Some(BootOnce::Pxe)]);
+    let commands = chassis.commands();
+    assert!(
+        commands.contains(&"set node power off force c20n1".to_owned()),
+        "{commands:?}"
+    );
+    agent.stop().await;
 }

@@ -1,5 +1,6 @@
 //! The Redfish driver against virtual BMCs made of captures.
 
+mod agent;
 mod captures;
 mod cli;
 mod devices;

@@ -386,6 +386,10 @@ impl ChassisDriver for Moonshot {
         })
     }
 
+    fn requests(&self) -> u64 {
+        self.session.commands()
+    }
+
     fn consoles(&mut self) -> Option<&mut dyn Consoles> {
         Some(self)
     }

@@ -22,6 +22,8 @@ pub(super) struct Session {
     way: Way,
     /// The prompt of its shell, once one was open.
     prompt: Option<String>,
+    /// Commands so far.
+    commands: u64,
 }
 
 /// How the device takes commands.
@@ -47,7 +49,13 @@ impl Session {
             connection: None,
             way: Way::Unknown,
             prompt: None,
+            commands: 0,
         }
+    }
+
+    /// Commands so far.
+    pub(super) const fn commands(&self) -> u64 {
+        self.commands
     }
 
     /// Runs one command and returns the lines of its answer.
@@ -56,6 +64,7 @@ impl Session {
         command: &str,
         rules: &CliRules,
     ) -> Result<Answer, DriverError> {
+        self.commands += 1;
         let patience = rules.timing.command.duration();
         let outcome = match timeout(self.whole_patience(rules), self.attempt(command, rules)).await
         {

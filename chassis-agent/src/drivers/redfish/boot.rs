@@ -15,6 +15,24 @@ use crate::drivers::BootTarget;
 
 pub use trial::order;
 
+/// What a host is to do at its next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Where it boots from.
+    pub target: BootTarget,
+    /// In which mode.
+    pub mode: ModeWish,
+}
+
+/// Boot mode of the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeWish {
+    /// Whatever it is in.
+    AsItIs,
+    /// BIOS where it is UEFI, and the other way round.
+    TheOther,
+}
+
 /// One way to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -49,6 +67,8 @@ pub struct Override {
     pub mode: Option<String>,
     /// Targets that are offered; empty where the service does not say.
     pub offered: Vec<String>,
+    /// Modes that are offered; empty where the service does not say.
+    pub modes: Vec<String>,
 }
 
 impl Override {
@@ -75,7 +95,28 @@ impl Override {
             target: target.unwrap_or_default(),
             mode: text("BootSourceOverrideMode"),
             offered,
+            modes: texts(boot, "BootSourceOverrideMode@Redfish.AllowableValues"),
         })
+    }
+
+    /// The mode that it is not in, in the service's own spelling; `None` where
+    /// the service has no other one. A system that hides its mode boots by UEFI,
+    /// as all do that are new enough to have Redfish and no BIOS mode.
+    #[must_use]
+    pub fn other_mode(&self) -> Option<String> {
+        let is_legacy = self
+            .mode
+            .as_deref()
+            .is_some_and(|mode| mode.eq_ignore_ascii_case("Legacy"));
+        let other = if is_legacy { "UEFI" } else { "Legacy" };
+        if self.modes.is_empty() {
+            // Without any word of a mode there is none to change.
+            return self.mode.as_ref().map(|_| other.to_owned());
+        }
+        self.modes
+            .iter()
+            .find(|mode| mode.eq_ignore_ascii_case(other))
+            .cloned()
     }
 
     /// Whether the next boot goes to `target`. The target alone means nothing:
@@ -224,6 +265,34 @@ mod tests {
             None
         );
         assert_eq!(Override::read(&json!({})), None);
+    }
+
+    #[test]
+    fn the_other_boot_mode() {
+        for (boot, expected) in [
+            (
+                json!({"BootSourceOverrideTarget": "Pxe", "BootSourceOverrideMode": "UEFI"}),
+                Some("Legacy"),
+            ),
+            (
+                json!({"BootSourceOverrideTarget": "Pxe", "BootSourceOverrideMode": "Legacy"}),
+                Some("UEFI"),
+            ),
+            (json!({"BootSourceOverrideTarget": "Pxe"}), None),
+            (
+                json!({"BootSourceOverrideTarget": "Pxe", "BootSourceOverrideMode": "UEFI",
+                "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI"]}),
+                None,
+            ),
+            (
+                json!({"BootSourceOverrideTarget": "Pxe",
+                "BootSourceOverrideMode@Redfish.AllowableValues": ["LEGACY", "UEFI"]}),
+                Some("LEGACY"),
+            ),
+        ] {
+            let shown = Override::read(&json!({ "Boot": boot })).unwrap();
+            assert_eq!(shown.other_mode().as_deref(), expected, "{shown:?}");
+        }
     }
 
     #[test]

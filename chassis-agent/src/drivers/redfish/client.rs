@@ -28,6 +28,7 @@ pub struct Client {
     pub(super) sessions: Sessions,
     /// Requests of this visit.
     sent: u32,
+    total: u64,
 }
 
 /// If-Match of an order.
@@ -80,6 +81,7 @@ impl Client {
             reads: None,
             orders: None,
             sent: 0,
+            total: 0,
         })
     }
 
@@ -119,6 +121,12 @@ impl Client {
     #[must_use]
     pub const fn sent(&self) -> u32 {
         self.sent
+    }
+
+    /// Requests of all visits so far.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
     }
 
     /// Gets a resource, patiently. The answer may be a refusal.
@@ -226,6 +234,7 @@ impl Client {
             });
         }
         self.sent += 1;
+        self.total += 1;
         let url = self.url(order.path)?;
         let request = self.request(order, url, auth)?;
         tracing::trace!(address = self.address(), request = doing, "sending");

@@ -4,8 +4,8 @@ use boot_proto::api::ObservedMachine;
 
 use super::Redfish;
 use crate::drivers::{
-    BootTarget, ChassisDriver, DriverFuture, Patience, PowerOrderKind, RestartKind, Restarts,
-    Scope, Slot,
+    BootModes, BootTarget, ChassisDriver, DriverFuture, Patience, PowerOrderKind, RestartKind,
+    Restarts, Scope, Slot,
 };
 
 impl ChassisDriver for Redfish {
@@ -44,8 +44,22 @@ impl ChassisDriver for Redfish {
         })
     }
 
+    fn requests(&self) -> u64 {
+        self.all_requests()
+    }
+
+    fn boot_modes(&mut self) -> Option<&mut dyn BootModes> {
+        Some(self)
+    }
+
     fn restarts(&mut self) -> Option<&mut dyn Restarts> {
         Some(self)
+    }
+}
+
+impl BootModes for Redfish {
+    fn pxe_in_other_mode<'a>(&'a mut self, slot: &'a Slot) -> DriverFuture<'a, ()> {
+        Box::pin(self.order_other_mode(slot.as_str()))
     }
 }
 

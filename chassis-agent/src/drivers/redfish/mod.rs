@@ -33,6 +33,7 @@ use boot_proto::redfish_rules::RedfishRules;
 use serde_json::Value;
 
 use super::{BootTarget, DriverError, Patience, PowerOrderKind, RestartKind};
+use boot::{ModeWish, Wish};
 use client::Client;
 use endpoint::Endpoint;
 use fetch::{Fetch, Fetched};
@@ -157,6 +158,12 @@ impl Redfish {
     #[must_use]
     pub const fn requests(&self) -> u32 {
         self.client.sent()
+    }
+
+    /// Requests of all visits so far.
+    #[must_use]
+    pub const fn all_requests(&self) -> u64 {
+        self.client.total()
     }
 
     /// How patient to be with this service.
@@ -289,7 +296,26 @@ impl Redfish {
     pub async fn order_boot(&mut self, slot: &str, target: BootTarget) -> Result<(), DriverError> {
         self.client.begin_visit();
         let uri = self.find(slot).await?;
-        boot::order(&mut self.client, &uri, target, &self.profile.name).await
+        let wish = Wish {
+            target,
+            mode: ModeWish::AsItIs,
+        };
+        boot::order(&mut self.client, &uri, wish, &self.profile.name).await
+    }
+
+    /// Orders PXE for the next boot in the mode that the host is not in, and
+    /// reads it back.
+    ///
+    /// # Errors
+    /// When the service has no such choice, or does not show it afterwards.
+    pub async fn order_other_mode(&mut self, slot: &str) -> Result<(), DriverError> {
+        self.client.begin_visit();
+        let uri = self.find(slot).await?;
+        let wish = Wish {
+            target: BootTarget::Pxe,
+            mode: ModeWish::TheOther,
+        };
+        boot::order(&mut self.client, &uri, wish, &self.profile.name).await
     }
 
     /// Closes the connections; the session is kept.

@@ -233,6 +233,11 @@ impl ChassisDriver for MoonshotRest {
         (self.way != Way::Cli).then_some(self as &mut dyn Restarts)
     }
 
+    fn requests(&self) -> u64 {
+        let by_ssh = self.cli.as_ref().map_or(0, ChassisDriver::requests);
+        self.rest.requests() + by_ssh
+    }
+
     fn consoles(&mut self) -> Option<&mut dyn Consoles> {
         self.cli.as_mut().and_then(ChassisDriver::consoles)
     }

@@ -62,6 +62,10 @@ impl Rest {
         self.client.address()
     }
 
+    pub(super) const fn requests(&self) -> u64 {
+        self.client.total()
+    }
+
     pub(super) fn patience(&self) -> Patience {
         super::patience_of(&self.cli)
     }

@@ -5,13 +5,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Attempt, Override, attempts, settings_uris, uri_in_refusal, value_for};
+use super::{
+    Attempt, ModeWish, Override, Wish, attempts, settings_uris, uri_in_refusal, value_for,
+};
+use crate::drivers::DriverError;
 use crate::drivers::redfish::answer::Answer;
 use crate::drivers::redfish::client::{Client, Order};
 use crate::drivers::redfish::power::{is_not_ready, read_system};
 use crate::drivers::redfish::resources::same_uri;
 use crate::drivers::redfish::walk::System;
-use crate::drivers::{BootTarget, DriverError};
 
 /// Sets the override and returns when the service shows it.
 ///
@@ -21,9 +23,10 @@ use crate::drivers::{BootTarget, DriverError};
 pub async fn order(
     client: &mut Client,
     uri: &str,
-    target: BootTarget,
+    wish: Wish,
     profile: &str,
 ) -> Result<(), DriverError> {
+    let target = wish.target;
     let system = read_system(client, uri).await?;
     let rules = client.rules().boot.clone();
     let settings = settings_uris(&system, &rules);
@@ -57,11 +60,19 @@ pub async fn order(
             },
         });
     };
-    let expected = format!("Once {value}");
+    let mode = match wish.mode {
+        ModeWish::AsItIs => None,
+        ModeWish::TheOther => Some(other_mode(&rules, offers.as_ref(), &system, profile)?),
+    };
+    let expected = match &mode {
+        None => format!("Once {value}"),
+        Some(mode) => format!("Once {value} {mode}"),
+    };
     let mut trial = Trial {
         client,
         rules,
         value,
+        mode,
         system,
         notes: Vec::new(),
         moved_to: None,
@@ -83,11 +94,32 @@ pub async fn order(
     })
 }
 
+fn other_mode(
+    rules: &BootRules,
+    offers: Option<&Override>,
+    system: &System,
+    profile: &str,
+) -> Result<String, DriverError> {
+    let own = Override::read(&system.body);
+    let mode = own
+        .as_ref()
+        .and_then(Override::other_mode)
+        .or_else(|| offers.and_then(Override::other_mode));
+    mode.filter(|_| rules.mode != BootMode::Never)
+        .ok_or_else(|| DriverError::Impossible {
+            what: format!("another boot mode of {}", system.slot()),
+            profile: profile.to_owned(),
+            possible: "the mode it is in".into(),
+        })
+}
+
 /// The trying of one order.
 struct Trial<'a> {
     client: &'a mut Client,
     rules: BootRules,
     value: String,
+    /// The mode that it has to be, where that matters.
+    mode: Option<String>,
     system: System,
     /// What came of each attempt.
     notes: Vec<String>,
@@ -100,6 +132,7 @@ struct Trial<'a> {
 impl Trial<'_> {
     async fn run(&mut self, settings: &[String]) -> Result<bool, DriverError> {
         let modes: &[bool] = match self.rules.mode {
+            _ if self.mode.is_some() => &[true],
             BootMode::Never => &[false],
             BootMode::Always => &[true],
             BootMode::Fallback => &[false, true],
@@ -171,7 +204,11 @@ impl Trial<'_> {
             let shown = Override::read(&self.system.body).and_then(|shown| shown.mode);
             // A system that hides its mode boots by UEFI, as all do that are
             // new enough to have Redfish and no BIOS mode.
-            let mode = shown.unwrap_or_else(|| "UEFI".to_owned());
+            let mode = self
+                .mode
+                .clone()
+                .or(shown)
+                .unwrap_or_else(|| "UEFI".to_owned());
             if let Some(boot) = boot.as_object_mut() {
                 boot.insert("BootSourceOverrideMode".into(), mode.into());
             }
@@ -227,7 +264,8 @@ impl Trial<'_> {
             for place in &places {
                 let answer = self.client.get(place).await?;
                 let found = Override::read(&answer.body).unwrap_or_default();
-                if answer.is_success() && found.is_set_to(&self.value) {
+                let is_in_mode = self.mode.is_none() || found.mode == self.mode;
+                if answer.is_success() && is_in_mode && found.is_set_to(&self.value) {
                     return Ok((true, String::new()));
                 }
                 shown = found.shown();
