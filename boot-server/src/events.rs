@@ -35,6 +35,15 @@ pub enum BootEvent {
         /// Boot file or URL it was told to fetch.
         boot_file: Option<String>,
     },
+    /// A machine of the farm asked by DHCP to boot and gets no answer.
+    Unanswered {
+        /// MAC that asked.
+        mac: MacAddr,
+        /// What asked.
+        firmware: Firmware,
+        /// Why it gets none, in words.
+        reason: String,
+    },
     /// Its request was acknowledged.
     Acknowledged {
         /// MAC that asked.

@@ -91,7 +91,7 @@ impl Controller {
         loop {
             let visit = async {
                 let fleet = this.controller.fleet.clone();
-                let turn = fleet.turn().await;
+                let turn = fleet.turn(this.breaker.failures() > 0).await;
                 let pause = this.visit().await;
                 drop(turn);
                 sleep(pause).await;

@@ -16,6 +16,8 @@ pub const POWER_ON_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Fleet {
     visits: Arc<Semaphore>,
+    /// The turns of devices that failed last time.
+    doubtful: Arc<Semaphore>,
     power_ons: Arc<Mutex<Budget>>,
 }
 
@@ -24,17 +26,25 @@ impl Fleet {
     /// [`POWER_ON_INTERVAL`].
     #[must_use]
     pub fn new(visits: usize, power_ons: usize) -> Self {
+        let visits = visits.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            visits: Arc::new(Semaphore::new(visits.clamp(1, Semaphore::MAX_PERMITS))),
+            visits: Arc::new(Semaphore::new(visits)),
+            doubtful: Arc::new(Semaphore::new((visits / 4).max(1))),
             power_ons: Arc::new(Mutex::new(Budget::new(power_ons, POWER_ON_INTERVAL))),
         }
     }
 
     /// Waits for one's turn to visit a device; it is over when the permit is
-    /// dropped.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// dropped. Devices that failed last time have turns of their own: a rack
+    /// of BMCs that answer a byte a second must not keep the others waiting.
+    pub async fn turn(&self, failed_last_time: bool) -> Option<SemaphorePermit<'_>> {
+        let turns = if failed_last_time {
+            &self.doubtful
+        } else {
+            &self.visits
+        };
         // It is never closed; if it were, going on would be right.
-        self.visits.acquire().await.ok()
+        turns.acquire().await.ok()
     }
 
     /// The power-ons left, for one decision at a time.
@@ -103,9 +113,23 @@ mod tests {
     #[tokio::test]
     async fn only_so_many_visits_at_once() {
         let fleet = Fleet::new(1, 1);
-        let first = fleet.turn().await;
+        let first = fleet.turn(false).await;
         assert!(fleet.visits.try_acquire().is_err());
         drop(first);
         assert!(fleet.visits.try_acquire().is_ok());
+    }
+
+    #[tokio::test]
+    async fn devices_that_fail_take_no_turns_from_those_that_work() {
+        let fleet = Fleet::new(4, 1);
+        let hanging = fleet.turn(true).await;
+        assert!(fleet.doubtful.try_acquire().is_err(), "one in four");
+        let working = [
+            fleet.turn(false).await,
+            fleet.turn(false).await,
+            fleet.turn(false).await,
+            fleet.turn(false).await,
+        ];
+        assert!(hanging.is_some() && working.iter().all(Option::is_some));
     }
 }

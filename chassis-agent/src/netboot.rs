@@ -71,7 +71,8 @@ impl NetworkBoot {
     /// Takes in what the machine shows and what boot-server has heard. Says
     /// whether its power is to be cut, so that it starts over in another way.
     ///
-    /// `wait` is how long a machine may take from power-on to its first request.
+    /// `wait` is how long a machine may take from power-on to its first request;
+    /// with none at all nothing is ever cut.
     pub fn look(
         &mut self,
         now: Monotonic,
@@ -81,7 +82,15 @@ impl NetworkBoot {
     ) -> bool {
         let since = match self.phase {
             Phase::Waiting(since) | Phase::GivenUp(since) => since,
-            Phase::Unwatched | Phase::StartingOver | Phase::Asked => return false,
+            // Powered on before this program began: that it has asked is all
+            // there is to know.
+            Phase::Unwatched => {
+                if power == ObservedPower::On && order.asked_ms_ago.is_some() {
+                    self.phase = Phase::Asked;
+                }
+                return false;
+            }
+            Phase::StartingOver | Phase::Asked => return false,
         };
         if has_asked(now, since, order) {
             *self = Self {
@@ -94,6 +103,7 @@ impl NetworkBoot {
         if matches!(self.phase, Phase::GivenUp(_))
             || !order.is_watched
             || power != ObservedPower::On
+            || wait.is_zero()
             || !is_over
         {
             return false;
@@ -297,10 +307,14 @@ mod tests {
             let mut boot = NetworkBoot::default();
             boot.powered_on(at(0));
             assert!(!boot.look(at(secs), power, order, WAIT), "{power} {secs}");
+            assert!(!boot.look(at(99_999), ObservedPower::On, order, Duration::ZERO));
         }
         // It was on before this program began.
         let mut boot = NetworkBoot::default();
         assert!(!boot.look(at(9_999), ObservedPower::On, &order(None), WAIT));
+        assert_eq!(boot, NetworkBoot::default());
+        assert!(!boot.look(at(9_999), ObservedPower::On, &order(Some(7)), WAIT));
+        assert_eq!(told(&boot), pair("True", "RequestArrived"));
     }
 
     #[test]

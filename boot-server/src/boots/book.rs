@@ -102,6 +102,19 @@ impl Book {
                 };
                 self.dhcp(now, mac, address, firmware, &message);
             }
+            BootEvent::Unanswered {
+                mac,
+                firmware,
+                reason,
+            } => {
+                let message = format!("gets no answer: {reason}");
+                self.dhcp(now, mac, None, firmware, &message);
+                let latest = self.by_mac.get(&mac).and_then(VecDeque::back).copied();
+                let boot = latest.and_then(|id| self.boots.get_mut(&id));
+                if let Some(boot) = boot.filter(|boot| boot.stage() == Stage::Dhcp) {
+                    boot.view.reason = Some(reason);
+                }
+            }
             BootEvent::Acknowledged {
                 mac,
                 address,

@@ -101,6 +101,30 @@ fn when_a_machine_last_asked_for_a_network_boot() {
 }
 
 #[test]
+fn a_machine_that_asks_in_vain_has_asked() {
+    let mut book = Book::default();
+    let vain = |firmware| BootEvent::Unanswered {
+        mac: MAC,
+        firmware,
+        reason: "Subnet a has no ranges".into(),
+    };
+    book.event(at(3), vain(Firmware::Other));
+    assert!(book.latest(MAC).is_none(), "a running system is no boot");
+    book.event(at(5), vain(Firmware::Uefi));
+    assert_eq!(book.latest(MAC).unwrap().asked, at(5));
+    let view = latest(&book);
+    assert_eq!(view.reason.as_deref(), Some("Subnet a has no ranges"));
+    assert_eq!(
+        view.steps[0].message,
+        "firmware gets no answer: Subnet a has no ranges"
+    );
+    // Once it is given an address, that is over.
+    book.event(at(9), offered(Firmware::Uefi));
+    book.script(at(10), &script());
+    assert_eq!(latest(&book).reason, None);
+}
+
+#[test]
 fn a_boot_from_first_packet_to_ready() {
     let mut book = Book::default();
     up_to_initramfs(&mut book, 0);

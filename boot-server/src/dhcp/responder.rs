@@ -309,6 +309,9 @@ impl Responder {
         } else {
             exchange.full(kind, leases)
         };
+        if let (MessageType::Discover, Err(why)) = (kind, &reply) {
+            exchange.event = exchange.unanswered(why);
+        }
         outcome.changes = exchange.changes;
         outcome.event = exchange.event;
         reply

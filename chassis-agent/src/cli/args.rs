@@ -224,7 +224,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub power_ons_of_all: u32,
     /// How long a machine may take from power-on to its request for a network
-    /// boot, such as 90s or 10m; then its power is cut and the next way tried
+    /// boot, such as 90s or 10m; then its power is cut and the next way tried.
+    /// 0s never cuts it
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub network_boot_wait: Span,
     /// Devices that are visited at once

@@ -115,6 +115,19 @@ impl Exchange<'_> {
         }
     }
 
+    /// The event of a client that boots and is offered nothing.
+    pub(super) fn unanswered(&self, why: &Why) -> Option<BootEvent> {
+        if !self.facts.is_booting() {
+            return None;
+        }
+        let (firmware, _) = self.boot_choice(Ipv4Addr::UNSPECIFIED);
+        Some(BootEvent::Unanswered {
+            mac: self.mac,
+            firmware,
+            reason: why.to_string(),
+        })
+    }
+
     /// The event of an offer to a client that boots.
     pub(super) fn offered(&self, address: Option<Ipv4Addr>) -> Option<BootEvent> {
         if !self.facts.is_booting() {

@@ -42,6 +42,24 @@ fn a_bios_rom_takes_the_boot_file_without_a_menu() {
 }
 
 #[test]
+fn what_boots_and_gets_no_answer_is_told_of() {
+    let mut resources = usual();
+    resources["subnets"]["lan"]["ranges"] = json!([]);
+    let mut lab = Lab::new(&resources);
+    let unanswered = lab.handle(&pxe(STRANGER, 7)).event;
+    assert_eq!(
+        unanswered,
+        Some(BootEvent::Unanswered {
+            mac: mac(STRANGER),
+            firmware: crate::events::Firmware::Uefi,
+            reason: Why::NoRange("lan".into()).to_string(),
+        })
+    );
+    // A running system that asks in vain does not boot.
+    assert_eq!(lab.handle(&discover(STRANGER)).event, None);
+}
+
+#[test]
 fn uefi_http_boot_and_ipxe_get_urls() {
     let mut lab = Lab::usual();
     let mut http = pxe(STRANGER, 16);
