@@ -6,5 +6,6 @@ pub mod fleet;
 pub mod kube;
 pub mod lab;
 pub mod needs;
+pub mod pods;
 pub mod redfish;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! `cargo xtask image`: node images, as `deploy/images/node` describes them.
 
 mod assemble;
+mod containers;
 mod mirror;
 mod node_agent;
 mod pause;
@@ -24,6 +25,8 @@ use assemble::Naming;
 pub enum ImageCommand {
     /// Build an image folder: kernel, initramfs, squashfs, manifest.
     Build(BuildOptions),
+    /// Build container images of the programs, from scratch and without a daemon.
+    Containers(containers::ContainerOptions),
     /// Build node-agent as the static program that images hold, and print its path.
     NodeAgent,
     /// Make an image folder of a root that something else installed (the Dockerfile does).
@@ -66,6 +69,7 @@ pub struct PackOptions {
 pub fn run(command: &ImageCommand) -> Result<()> {
     let made = match command {
         ImageCommand::Build(options) => build(options)?,
+        ImageCommand::Containers(options) => containers::build(options)?,
         ImageCommand::NodeAgent => node_agent::build()?,
         ImageCommand::Pack(options) => pack(options)?,
     };

@@ -11,14 +11,19 @@ use crate::cache;
 use crate::run::{is_installed, output, run, say};
 
 /// Builds node-agent and returns the program.
+pub fn build() -> Result<PathBuf> {
+    build_static("node-agent")
+}
+
+/// Builds a program of ours that needs no library, and returns it.
 ///
 /// It has a target folder of its own: with other flags, the ordinary one would
 /// be rebuilt back and forth.
-pub fn build() -> Result<PathBuf> {
+pub fn build_static(program: &str) -> Result<PathBuf> {
     let checkout = cache::checkout();
     let folder = checkout.join("target/static");
     let target = target(&checkout)?;
-    say(&format!("building node-agent for {target}"));
+    say(&format!("building {program} for {target}"));
     let flags_variable = format!(
         "CARGO_TARGET_{}_RUSTFLAGS",
         target.to_uppercase().replace('-', "_")
@@ -31,9 +36,9 @@ pub fn build() -> Result<PathBuf> {
             "--release",
             "--quiet",
             "--package",
-            "node-agent",
+            program,
             "--bin",
-            "node-agent",
+            program,
         ])
         .args(["--target", target, "--target-dir"])
         .arg(&folder)
@@ -41,7 +46,7 @@ pub fn build() -> Result<PathBuf> {
         // glibc's dynamic loader has to load.
         .env(flags_variable, "-C target-feature=+crt-static")
         .env_remove("RUSTFLAGS"))?;
-    Ok(folder.join(target).join("release/node-agent"))
+    Ok(folder.join(target).join("release").join(program))
 }
 
 /// musl makes the smaller program, but needs its target and its C compiler;

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::PROGRAMS;
 use crate::run::{is_installed, output, run, say};
 
-/// Identifies what [`build`] would make: sources, versions and flags.
-pub fn recipe_digest(recipe: &Path) -> Result<String> {
+/// Identifies what would be made of these files: sources, versions and flags.
+pub fn recipe_digest(recipe: &Path, files: &[&str]) -> Result<String> {
     let mut hash = Sha256::new();
-    for name in ["build.sh", "go.mod", "go.sum"] {
+    for name in files {
         let file = recipe.join(name);
         hash.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
     }
@@ -37,7 +37,8 @@ pub fn build(recipe: &Path, go: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_go(wanted: &str) -> Result<()> {
+/// Whether there is a Go of at least this version, or one that fetches it.
+pub fn check_go(wanted: &str) -> Result<()> {
     const CURE: &str = "install a newer one from https://go.dev/dl (Debian: golang-go of trixie-backports), \
                         or set MOONFARM_KUBE_BIN to a folder with the programs";
     if !is_installed("go") {

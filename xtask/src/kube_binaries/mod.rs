@@ -3,6 +3,7 @@
 
 mod download;
 mod go;
+pub mod tools;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +15,11 @@ use crate::run::say;
 use versions::Versions;
 
 /// Every program that has to be there.
-pub const PROGRAMS: [&str; 6] = [
+pub const PROGRAMS: [&str; 7] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
+    "kube-scheduler",
     "kubeadm",
     "kubectl",
     "kubelet",
@@ -46,7 +48,7 @@ pub fn provide() -> Result<KubeBinaries> {
     let built = cache.join(format!(
         "{}-{}",
         versions.kubernetes,
-        go::recipe_digest(&recipe)?
+        go::recipe_digest(&recipe, &["build.sh", "go.mod", "go.sum"])?
     ));
     for folder in [&downloaded, &built] {
         if folder.is_dir() {

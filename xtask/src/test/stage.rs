@@ -129,6 +129,7 @@ impl Stage {
         command.env("MOONFARM_PROGRAMS", farm::build_programs()?);
         if !is_quick {
             command.env("MOONFARM_KUBE_BIN", kube_binaries::provide()?.folder);
+            command.env("MOONFARM_TOOLS", kube_binaries::tools::provide()?);
         }
         Ok(())
     }

@@ -1,0 +1,257 @@
+//! A container's root: the machine's own programs read-only, and the volumes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::template::Template;
+use super::{Pods, items, text};
+use crate::lab::{LabError, process};
+
+/// Where a pod finds its service account.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What a container sees.
+pub(super) struct Root {
+    folder: PathBuf,
+    user: u64,
+    group: u64,
+    /// From where to where inside.
+    mounts: Vec<(PathBuf, String)>,
+    environment: Vec<String>,
+}
+
+impl Root {
+    pub fn prepare(
+        pods: &Pods<'_>,
+        template: &Template,
+        container: &Value,
+        pod: &str,
+    ) -> Result<Self, LabError> {
+        let base = pods.folder.join("pods").join(pod);
+        let folder = base.join("roots").join(text(container, "name"));
+        let context = &template.spec["securityContext"];
+        let id = |key: &str| context[key].as_u64().unwrap_or(0);
+        let mut root = Self {
+            folder,
+            user: id("runAsUser"),
+            group: id("runAsGroup"),
+            mounts: Vec::new(),
+            environment: Vec::new(),
+        };
+        root.system(pods)?;
+        root.account(pods, template, &base)?;
+        for mount in items(container, "volumeMounts") {
+            let name = text(mount, "name");
+            let source = root.volume(pods, template, name, pod, &base)?;
+            root.mount(&source, text(mount, "mountPath"))?;
+        }
+        Ok(root)
+    }
+
+    /// What an image would have: programs, /proc, /dev, names of hosts.
+    fn system(&mut self, pods: &Pods<'_>) -> Result<(), LabError> {
+        let etc = self.folder.join("etc");
+        create(&etc)?;
+        write(
+            &etc.join("hosts"),
+            format!("127.0.0.1 localhost\n{}", pods.hosts).as_bytes(),
+        )?;
+        write(&etc.join("resolv.conf"), b"")?;
+        for (link, target) in [
+            ("bin", "usr/bin"),
+            ("lib", "usr/lib"),
+            ("lib64", "usr/lib64"),
+        ] {
+            let _ = symlink(target, self.folder.join(link));
+        }
+        for folder in ["/usr", "/proc", "/dev"] {
+            self.mount(Path::new(folder), folder)?;
+        }
+        let mut path = Vec::new();
+        for (index, folder) in pods.programs.iter().enumerate() {
+            let inside = format!("/opt/{index}");
+            self.mount(folder, &inside)?;
+            path.push(inside);
+        }
+        self.environment
+            .push(format!("PATH={}:/usr/bin:/usr/sbin", path.join(":")));
+        Ok(())
+    }
+
+    fn account(
+        &mut self,
+        pods: &Pods<'_>,
+        template: &Template,
+        base: &Path,
+    ) -> Result<(), LabError> {
+        let account = text(&template.spec, "serviceAccountName");
+        if template.spec["automountServiceAccountToken"] == false || account.is_empty() {
+            return Ok(());
+        }
+        let folder = base.join("account");
+        create(&folder)?;
+        self.put(&folder.join("token"), pods.token(account)?.as_bytes())?;
+        self.put(&folder.join("namespace"), pods.namespace.as_bytes())?;
+        let authority = pods.plane.folder().join("pki/ca.crt");
+        let authority = fs::read(&authority).map_err(LabError::file("reading", &authority))?;
+        self.put(&folder.join("ca.crt"), &authority)?;
+        self.mount(&folder, ACCOUNT)?;
+        let endpoint = pods.plane.endpoint();
+        let (host, port) = endpoint.split_once(':').unwrap_or((&endpoint, "443"));
+        self.environment
+            .push(format!("KUBERNETES_SERVICE_HOST={host}"));
+        self.environment
+            .push(format!("KUBERNETES_SERVICE_PORT={port}"));
+        Ok(())
+    }
+
+    /// The folder of a volume, filled as it says.
+    fn volume(
+        &self,
+        pods: &Pods<'_>,
+        template: &Template,
+        name: &str,
+        pod: &str,
+        base: &Path,
+    ) -> Result<PathBuf, LabError> {
+        if template.claims.iter().any(|claim| claim == name) {
+            return self.writable(pods.claim(&format!("{name}-{pod}")));
+        }
+        let volume = items(&template.spec, "volumes")
+            .iter()
+            .find(|volume| text(volume, "name") == name)
+            .ok_or_else(|| LabError::Other(format!("there is no volume {name}")))?;
+        if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+            // A pod waits for its claim to be there.
+            pods.get(&format!("persistentvolumeclaim/{claim}"))?;
+            return self.writable(pods.claim(claim));
+        }
+        let folder = base.join("volumes").join(name);
+        if volume["emptyDir"].is_object() {
+            return self.writable(folder);
+        }
+        create(&folder)?;
+        for source in items(&volume["projected"], "sources")
+            .iter()
+            .chain([volume])
+        {
+            self.fill(pods, source, &folder)?;
+        }
+        Ok(folder)
+    }
+
+    /// Writes the entries of a ConfigMap or Secret, or those that `items` choose.
+    fn fill(&self, pods: &Pods<'_>, source: &Value, folder: &Path) -> Result<(), LabError> {
+        let (object, source) = if source["secret"].is_object() {
+            let secret = &source["secret"];
+            let name = secret["name"]
+                .as_str()
+                .unwrap_or(text(secret, "secretName"));
+            (format!("secret/{name}"), secret)
+        } else if source["configMap"].is_object() {
+            let map = &source["configMap"];
+            (format!("configmap/{}", text(map, "name")), map)
+        } else {
+            return Ok(());
+        };
+        let found = pods.get(&object)?;
+        let value = |key: &str| -> Result<Vec<u8>, LabError> {
+            let data = found["data"][key].as_str();
+            let data = data.ok_or_else(|| LabError::Other(format!("{object} has no {key}")))?;
+            if object.starts_with("secret/") {
+                return decode(data);
+            }
+            Ok(data.as_bytes().to_vec())
+        };
+        let chosen = items(source, "items");
+        if chosen.is_empty() {
+            for key in found["data"]
+                .as_object()
+                .into_iter()
+                .flat_map(|data| data.keys())
+            {
+                self.put(&folder.join(key), &value(key)?)?;
+            }
+        }
+        for item in chosen {
+            self.put(&folder.join(text(item, "path")), &value(text(item, "key"))?)?;
+        }
+        Ok(())
+    }
+
+    /// A file that the pod's group may read, as `defaultMode: 0440` with fsGroup.
+    fn put(&self, path: &Path, content: &[u8]) -> Result<(), LabError> {
+        create(path.parent().unwrap_or(path))?;
+        write(path, content)?;
+        let group = u32::try_from(self.group).ok();
+        chown(path, Some(0), group).map_err(LabError::file("giving away", path))?;
+        let mode = fs::Permissions::from_mode(0o440);
+        fs::set_permissions(path, mode).map_err(LabError::file("closing", path))
+    }
+
+    fn writable(&self, folder: PathBuf) -> Result<PathBuf, LabError> {
+        create(&folder)?;
+        let (user, group) = (
+            u32::try_from(self.user).ok(),
+            u32::try_from(self.group).ok(),
+        );
+        chown(&folder, user, group).map_err(LabError::file("giving away", &folder))?;
+        Ok(folder)
+    }
+
+    fn mount(&mut self, from: &Path, inside: &str) -> Result<(), LabError> {
+        create(&self.folder.join(inside.trim_start_matches('/')))?;
+        self.mounts.push((from.to_owned(), inside.to_owned()));
+        Ok(())
+    }
+
+    /// A script that mounts everything and becomes the container's program.
+    pub fn script(&self, words: &[String]) -> String {
+        let mut script = String::from("set -e\n");
+        for (from, inside) in &self.mounts {
+            let to = format!("{}{inside}", self.folder.display());
+            let _ = writeln!(
+                script,
+                "mount --rbind {} {}",
+                quoted(&from.display().to_string()),
+                quoted(&to)
+            );
+        }
+        let _ = write!(
+            script,
+            "exec chroot --userspec={}:{} {} /usr/bin/env -i",
+            self.user,
+            self.group,
+            quoted(&self.folder.display().to_string())
+        );
+        for word in self.environment.iter().chain(words) {
+            let _ = write!(script, " {}", quoted(word));
+        }
+        script
+    }
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn create(folder: &Path) -> Result<(), LabError> {
+    fs::create_dir_all(folder).map_err(LabError::file("creating", folder))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), LabError> {
+    fs::write(path, content).map_err(LabError::file("writing", path))
+}
+
+/// What a Secret's value says; base64 is a program of every machine.
+fn decode(text: &str) -> Result<Vec<u8>, LabError> {
+    let folder = tempfile::tempdir().map_err(LabError::file("creating", Path::new("a folder")))?;
+    let file = folder.path().join("value");
+    write(&file, text.as_bytes())?;
+    let path = file.display().to_string();
+    Ok(process::run("base64", ["--decode", &path])?.into_bytes())
+}
