@@ -10,6 +10,8 @@ mod moves;
 mod names;
 mod observe;
 mod reconcile;
+mod shared;
+mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,9 +31,10 @@ use boot_proto::time::WallClock;
 
 use crate::inventory::{Assignment, Client, Inventory, LearnedMachine, MatchedBy, Unassigned};
 use crate::manifests::{self, Declared, Fingerprint, ManifestErrors};
-use crate::store::{Batch, Database, StoreError};
-use chassis::LearnedChassis;
+use crate::store::{Database, StoreError};
 
+pub use chassis::LearnedChassis;
+pub use store::{Change, MachineStore};
 pub use watch::watch;
 
 /// Machines that are remembered at most. Anything on the wire can make up MACs;
@@ -61,6 +64,11 @@ pub enum FarmError {
         "no Chassis {0} is declared here; chassis-agent and boot-server need the same manifests"
     )]
     UnknownChassis(String),
+    /// A chassis-agent told what is written by others here.
+    #[error(
+        "this boot-server keeps its state in Kubernetes; run chassis-agent with --kubernetes as well, so that it writes there itself"
+    )]
+    Shared,
     /// Too many machines were made up.
     #[error("{MAX_MACHINES} machines are known already; {machine} is not remembered")]
     Full {
@@ -72,7 +80,7 @@ pub enum FarmError {
 /// The farm. Share it as `Arc<Farm>`.
 #[derive(Debug)]
 pub struct Farm {
-    database: Database,
+    store: Arc<dyn MachineStore>,
     folder: PathBuf,
     state: Mutex<State>,
     snapshot: RwLock<Arc<Inventory>>,
@@ -90,13 +98,6 @@ struct State {
     complaint: Option<String>,
 }
 
-/// One thing to remember or forget.
-#[derive(Clone, Debug, PartialEq)]
-enum Change {
-    Put(Box<LearnedMachine>),
-    Delete(String),
-}
-
 impl Farm {
     /// Reads the manifests in `folder` and what the store has learned.
     ///
@@ -109,6 +110,7 @@ impl Farm {
         let declared = Arc::new(manifests::read(folder)?);
         let learned: Vec<LearnedMachine> = database.read_all()?;
         let chassis: Vec<LearnedChassis> = database.read_all()?;
+        let store: Arc<dyn MachineStore> = Arc::new(database);
         let state = State {
             declared: Arc::clone(&declared),
             learned: learned
@@ -125,7 +127,7 @@ impl Farm {
         };
         let snapshot = RwLock::new(Arc::new(Inventory::new(declared, Vec::new())));
         let farm = Self {
-            database,
+            store,
             folder: folder.to_owned(),
             state: Mutex::new(state),
             snapshot,
@@ -269,6 +271,9 @@ impl Farm {
         scan: ChassisInventory,
         now: WallClock,
     ) -> Result<PowerOrders, FarmError> {
+        if self.store.is_shared() {
+            return Err(FarmError::Shared);
+        }
         let mut state = self.lock();
         if !state.declared.chassis.contains_key(chassis) {
             return Err(FarmError::UnknownChassis(chassis.to_owned()));
@@ -330,17 +335,7 @@ impl Farm {
         changes: Vec<Change>,
         chassis: Option<LearnedChassis>,
     ) -> Result<(), FarmError> {
-        let mut batch = Batch::new();
-        for change in &changes {
-            match change {
-                Change::Put(machine) => batch.put(machine.as_ref())?,
-                Change::Delete(name) => batch.delete::<LearnedMachine>(name),
-            }
-        }
-        if let Some(chassis) = &chassis {
-            batch.put(chassis)?;
-        }
-        self.database.commit(batch)?;
+        self.store.commit(&changes, chassis.as_ref())?;
         if let Some(chassis) = chassis {
             state.chassis.insert(chassis.name.clone(), chassis);
         }

@@ -15,6 +15,7 @@ pub mod images;
 pub mod import;
 pub mod inventory;
 pub mod ipxe;
+pub mod kubernetes;
 pub mod manifests;
 pub mod metrics;
 pub mod serve;

@@ -11,16 +11,17 @@ use std::time::Duration;
 use boot_proto::api::BootView;
 use boot_proto::report::Phase;
 use boot_proto::resources::DhcpMode;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::boots::{BootLog, Observer};
-use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStoreError, Leases};
+use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStore, LeaseStoreError, Leases};
 use crate::events::EventSink;
 use crate::farm::{self, Farm, FarmError};
 use crate::http::{App, BearerToken, Rate, TlsError, TlsFiles, Transfers};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
+use crate::kubernetes::{ApiServer, KubernetesError, KubernetesOptions, Store};
 use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
 use crate::tftp::{self, TftpError, TftpFiles, TftpOptions, TftpServer};
@@ -41,8 +42,10 @@ const MANIFEST_INTERVAL: Duration = Duration::from_secs(1);
 /// What to serve, from where.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Folder of manifests.
+    /// Folder of manifests; empty where the resources are in Kubernetes.
     pub manifests: PathBuf,
+    /// The API server that keeps the state, in place of folder and state file.
+    pub kubernetes: Option<KubernetesOptions>,
     /// Folder of state.
     pub state: PathBuf,
     /// Where the boot face listens.
@@ -87,6 +90,9 @@ pub enum ServeError {
     /// The leases cannot be read.
     #[error(transparent)]
     Leases(#[from] LeaseStoreError),
+    /// The API server cannot be used as the store.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
     /// The manifests are wrong.
     #[error(transparent)]
     Farm(#[from] FarmError),
@@ -144,21 +150,22 @@ impl Server {
     /// # Errors
     /// See [`ServeError`]; nothing is left running then.
     pub async fn start(options: &ServeOptions) -> Result<Self, ServeError> {
-        let app = open(options)?;
+        let (app, store) = open(options).await?;
+        let followers = follow(&app, store.as_ref()).await;
         let token = read_token(options)?;
         let faces = Faces::listen(options).await?;
         let addresses = faces.addresses(options);
         let datagrams = start_datagrams(options, &app, addresses.0.port())?;
 
         let stop = CancellationToken::new();
-        let observer = observer(Arc::clone(&app.farm));
+        let observer = observer(Arc::clone(&app.farm), store.as_ref());
         let mut tasks = JoinSet::new();
         faces.serve(options, &app, token, &stop, &mut tasks)?;
-        let background = [
-            tokio::spawn(farm::watch(Arc::clone(&app.farm), MANIFEST_INTERVAL)),
+        let mut background = followers;
+        background.extend([
             tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
             tokio::spawn(Arc::clone(&app.tokens).run()),
-        ];
+        ]);
         let stopping = stop.clone();
         tasks.spawn(async move {
             stopping.cancelled().await;
@@ -189,27 +196,53 @@ impl Server {
     }
 }
 
-fn open(options: &ServeOptions) -> Result<App, ServeError> {
+/// Follows what is declared: the store, or the folder of manifests.
+async fn follow(app: &App, store: Option<&Store>) -> Vec<JoinHandle<()>> {
+    match store {
+        Some(store) => store.start(&app.leases).await,
+        None => vec![tokio::spawn(farm::watch(
+            Arc::clone(&app.farm),
+            MANIFEST_INTERVAL,
+        ))],
+    }
+}
+
+async fn open(options: &ServeOptions) -> Result<(App, Option<Store>), ServeError> {
     let state = &options.state;
     std::fs::create_dir_all(state).map_err(|source| ServeError::State {
         path: state.clone(),
         source,
     })?;
     let database = Database::open(&state.join(DATABASE))?;
-    let farm = Arc::new(Farm::open(database.clone(), &options.manifests)?);
-    let leases = dhcp::leases::open_log(&state.join(LEASES), &database)?;
+    let store = match &options.kubernetes {
+        Some(kubernetes) => Some(Store::open(ApiServer::open(kubernetes).await?, &database)?),
+        None => None,
+    };
+    let tokens = Tokens::open(database.clone(), &options.manifests)?;
+    let (farm, leases): (_, Arc<dyn LeaseStore>) = match &store {
+        Some(store) => {
+            tokens.read_secrets(Arc::new(store.api.clone()));
+            (Arc::clone(&store.farm), Arc::new(store.claims.clone()))
+        }
+        None => {
+            let leases = dhcp::leases::open_log(&state.join(LEASES), &database)?;
+            let farm = Farm::open(database.clone(), &options.manifests)?;
+            (Arc::new(farm), Arc::new(leases))
+        }
+    };
     let metrics = Metrics::new();
-    Ok(App {
+    let app = App {
         farm,
-        leases: Arc::new(Leases::open(Arc::new(leases))?),
+        leases: Arc::new(Leases::open(leases)?),
         images: Arc::new(ImageStore::open(&state.join(IMAGES))?),
-        boots: BootLog::open(database.clone())?,
-        tokens: Tokens::open(database, &options.manifests)?,
+        boots: BootLog::open(database)?,
+        tokens,
         loaders: options.loaders.clone(),
         transfers: Transfers::new(options.image_transfers, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,
-    })
+    };
+    Ok((app, store))
 }
 
 fn read_token(options: &ServeOptions) -> Result<BearerToken, ServeError> {
@@ -259,8 +292,12 @@ fn start_datagrams(
 }
 
 /// Keeps each machine's record at its latest boot.
-fn observer(farm: Arc<Farm>) -> Observer {
+fn observer(farm: Arc<Farm>, store: Option<&Store>) -> Observer {
+    let listener = store.map(Store::boot_listener);
     Arc::new(move |boot: &BootView| {
+        if let Some(listener) = &listener {
+            listener(boot);
+        }
         let Some(machine) = &boot.machine else { return };
         if let Err(error) = farm.learn_boot(machine, boot.address, &boot.phase, boot.image) {
             tracing::debug!(machine, error = %chain(&error), "a machine's boot is not remembered");
@@ -306,7 +343,11 @@ fn resume(app: &App) {
 /// Says what is served: an operator sees at once whether it is what was meant.
 fn announce(app: &App, options: &ServeOptions, boot: SocketAddr, management: SocketAddr) {
     let inventory = app.farm.inventory();
-    tracing::info!(manifests = %options.manifests.display(), state = %options.state.display(),
+    let manifests = match &options.kubernetes {
+        Some(_) => "Kubernetes".to_owned(),
+        None => options.manifests.display().to_string(),
+    };
+    tracing::info!(manifests, state = %options.state.display(),
         "{}", inventory.declared().summary());
     tracing::info!(%boot, %management, dhcp = options.dhcp, tftp = options.tftp, "serving");
     if options.tftp && !options.loaders.is_dir() {

@@ -16,12 +16,13 @@ mod api;
 pub(crate) mod fake;
 mod follow;
 mod node;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use boot_proto::boot_config::JoinToken;
@@ -37,6 +38,7 @@ use crate::store::{Batch, Database, Record, StoreError};
 use api::ClusterApi;
 pub use follow::Joined;
 use node::Fence;
+pub use secrets::Secrets;
 
 /// Shortest time between two tokens of one machine.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -61,7 +63,7 @@ pub enum TokenError {
     },
     /// The Cluster resource says nowhere how to mint one.
     #[error(
-        "Cluster {cluster} has no kubeconfigFile, so that no join token can be minted; add it to the Cluster"
+        "Cluster {cluster} has no kubeconfigFile (or, with the state in Kubernetes, kubeconfigSecret), so that no join token can be minted; add it to the Cluster"
     )]
     NoCredentials {
         /// The Cluster.
@@ -154,6 +156,7 @@ pub struct Tokens {
     clusters: Mutex<HashMap<PathBuf, OpenCluster>>,
     slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
     followed: Mutex<HashSet<u64>>,
+    secrets: OnceLock<Arc<dyn Secrets>>,
 }
 
 impl Tokens {
@@ -181,7 +184,14 @@ impl Tokens {
             clusters: Mutex::default(),
             slots: Mutex::new(slots),
             followed: Mutex::default(),
+            secrets: OnceLock::new(),
         }))
+    }
+
+    /// Says where a Cluster's `kubeconfigSecret` is read from.
+    pub fn read_secrets(&self, secrets: Arc<dyn Secrets>) {
+        // The first one stays.
+        let _ = self.secrets.set(secrets);
     }
 
     /// Mints a token for a machine. The Node object that a former start of the
@@ -338,9 +348,11 @@ impl Tokens {
     }
 
     fn kubeconfig_of(&self, cluster: &Object<ClusterSpec>) -> Result<PathBuf, TokenError> {
-        match &cluster.spec.kubeconfig_file {
-            Some(file) => Ok(self.manifests.join(file)),
-            None => Err(TokenError::NoCredentials {
+        let spec = &cluster.spec;
+        match (&spec.kubeconfig_file, &spec.kubeconfig_secret) {
+            (Some(file), _) => Ok(self.manifests.join(file)),
+            (None, Some(secret)) if self.secrets.get().is_some() => Ok(secrets::place(secret)),
+            _ => Err(TokenError::NoCredentials {
                 cluster: cluster.name().to_owned(),
             }),
         }
@@ -348,6 +360,9 @@ impl Tokens {
 
     /// The client for a kubeconfig, made anew when the file has changed.
     async fn cluster(&self, kubeconfig: &Path) -> Result<ClusterApi, TokenError> {
+        if let Some(secret) = secrets::name(kubeconfig) {
+            return self.cluster_of_secret(kubeconfig, secret).await;
+        }
         let modified = std::fs::metadata(kubeconfig)
             .and_then(|data| data.modified())
             .ok();

@@ -40,7 +40,7 @@ RUST_LOG sets what is logged, for example RUST_LOG=info,boot_server::dhcp=debug.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve DHCP, TFTP and HTTP.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Check a folder of manifests and report every mistake with file and line.
     ///
     /// Mistakes and warnings go to stderr; with a mistake the exit status is 1,
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Check { manifests } => check(&manifests),
         Command::Get(args) => get::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::http::TlsFiles;
+use crate::kubernetes::KubernetesOptions;
 use crate::serve::{ServeOptions, Server};
 
 /// Options of `serve`.
@@ -18,11 +19,39 @@ The manifests are read again whenever they change; a wrong change is reported an
 the old state stays. SIGTERM or SIGINT stops the server; nodes that run do not notice.
 
 Example, on a network of its own behind eth1:
-  boot-server serve --manifests farm/ --state /var/lib/moonfarm --interface eth1")]
+  boot-server serve --manifests farm/ --state /var/lib/moonfarm --interface eth1
+
+Several servers on one network, with an API server as the store (deploy/crds
+has to be installed there; the state folder is a cache then):
+  boot-server serve --kubernetes --kubeconfig admin.conf --namespace moonfarm")]
 pub(super) struct ServeArgs {
     /// Folder of manifests.
-    #[arg(long, value_name = "DIR", env = "MOONFARM_MANIFESTS")]
-    manifests: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MOONFARM_MANIFESTS",
+        required_unless_present = "kubernetes"
+    )]
+    manifests: Option<PathBuf>,
+    /// Take the resources from a Kubernetes API server, and keep there what is
+    /// learned; several boot-servers can then serve the same network.
+    #[arg(long)]
+    kubernetes: bool,
+    /// Kubeconfig of that API server. Without it the pod's service account, or
+    /// KUBECONFIG.
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace of the resources. Without it that of the kubeconfig or pod.
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    namespace: Option<String>,
+    /// What this server calls itself among several. Without it the host name.
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "kubernetes",
+        env = "MOONFARM_SERVER_NAME"
+    )]
+    server_name: Option<String>,
     /// Folder for what is learned: database, images, management token.
     #[arg(long, value_name = "DIR", default_value = super::STATE, env = "MOONFARM_STATE")]
     state: PathBuf,
@@ -70,8 +99,18 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let kubernetes = args.kubernetes.then(|| KubernetesOptions {
+        kubeconfig: args.kubeconfig,
+        namespace: args.namespace,
+        server: args.server_name.unwrap_or_else(host_name),
+    });
     let options = ServeOptions {
-        manifests: args.manifests,
+        // A manifest folder in the environment of a pod changes nothing.
+        manifests: args
+            .manifests
+            .filter(|_| kubernetes.is_none())
+            .unwrap_or_default(),
+        kubernetes,
         state: args.state,
         listen_boot: args.listen_boot,
         listen_management: args.listen_management,
@@ -110,6 +149,13 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_millis(300));
     served
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "boot-server".to_owned())
 }
 
 /// Every connection and transfer takes a file descriptor or two, and systemd's

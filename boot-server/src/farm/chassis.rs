@@ -14,7 +14,7 @@ use crate::store::Record;
 /// What is kept of a chassis once its agent has reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct LearnedChassis {
+pub struct LearnedChassis {
     /// The Chassis' name.
     pub name: String,
     /// What is known of it.

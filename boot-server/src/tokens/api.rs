@@ -33,6 +33,15 @@ impl ClusterApi {
             reason: crate::images::chain(error),
         };
         let file = Kubeconfig::read_from(kubeconfig).map_err(|error| wrong(&error))?;
+        Self::connect(file, kubeconfig).await
+    }
+
+    /// With a kubeconfig out of `place`, which errors name.
+    pub async fn connect(file: Kubeconfig, place: &Path) -> Result<Self, TokenError> {
+        let wrong = |error: &dyn std::error::Error| TokenError::Kubeconfig {
+            path: place.to_owned(),
+            reason: crate::images::chain(error),
+        };
         let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
             .await
             .map_err(|error| wrong(&error))?;
