@@ -143,8 +143,8 @@ impl NetworkBoot {
                 "False",
                 "NoRequest",
                 format!(
-                    "it has not asked boot-server for a network boot after {}; waiting for what \
-                     came of {}",
+                    "it has not asked boot-server for a network boot; tried: {}; it was powered \
+                     on again by {}, and is waited for",
                     tried(self.tries.saturating_sub(1)),
                     tried_last(self.tries)
                 ),

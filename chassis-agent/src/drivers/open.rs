@@ -160,11 +160,30 @@ async fn recognise_host(
     tracing::debug!(address = endpoint.address(), error = %by_ssh, "no command line, trying Redfish");
     recognise_service(endpoint, profiles, |driver| driver)
         .await
-        .map_err(|by_web| {
-            DriverError::Profile(format!(
-                "neither a command line over SSH ({by_ssh}) nor a Redfish service ({by_web})"
-            ))
-        })
+        .map_err(|by_web| neither(&endpoint.address(), by_ssh, by_web))
+}
+
+/// What to say of a host that is neither. A way on which nobody answers tells
+/// less than one on which somebody does.
+fn neither(address: &str, by_ssh: DriverError, by_web: DriverError) -> DriverError {
+    let is_away = |error: &DriverError| {
+        matches!(
+            error,
+            DriverError::Unreachable { .. } | DriverError::TimedOut { .. }
+        )
+    };
+    match (is_away(&by_ssh), is_away(&by_web)) {
+        (true, true) => DriverError::Unreachable {
+            address: address.to_owned(),
+            doing: "looking for a command line over SSH and a Redfish service".into(),
+            reason: format!("{by_ssh}; {by_web}"),
+        },
+        (true, false) => by_web,
+        (false, true) => by_ssh,
+        (false, false) => DriverError::Profile(format!(
+            "neither a command line over SSH ({by_ssh}) nor a Redfish service ({by_web})"
+        )),
+    }
 }
 
 fn named(profiles: &Profiles, name: &str) -> Result<Arc<HardwareProfile>, DriverError> {
@@ -187,4 +206,38 @@ fn none_fits(address: &str, profiles: &Profiles) -> DriverError {
          in the Chassis): {}",
         profiles.names()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_on_which_nobody_answers_is_away() {
+        let away = || DriverError::Unreachable {
+            address: "m1:22".into(),
+            doing: "connecting".into(),
+            reason: "no route".into(),
+        };
+        let slow = || DriverError::TimedOut {
+            address: "m1:443".into(),
+            doing: "connecting".into(),
+            after: std::time::Duration::from_secs(15),
+        };
+        let odd = || DriverError::Garbled {
+            command: "x".into(),
+            problem: "y".into(),
+            excerpt: String::new(),
+        };
+        for (by_ssh, by_web, kind) in [
+            (away(), away(), "unreachable"),
+            (slow(), away(), "unreachable"),
+            (away(), odd(), "garbled"),
+            (odd(), slow(), "garbled"),
+            (odd(), odd(), "profile"),
+        ] {
+            let error = neither("m1", by_ssh, by_web);
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
 }
