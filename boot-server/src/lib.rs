@@ -10,6 +10,7 @@ pub mod dhcp;
 pub mod events;
 pub mod explain;
 pub mod farm;
+pub mod host_keys;
 pub mod http;
 pub mod images;
 pub mod import;

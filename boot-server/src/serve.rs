@@ -4,7 +4,7 @@ mod faces;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::boots::{BootLog, Observer};
 use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStore, LeaseStoreError, Leases};
 use crate::events::EventSink;
 use crate::farm::{self, Farm, FarmError};
+use crate::host_keys::HostKeys;
 use crate::http::{App, BearerToken, Rate, TlsError, TlsFiles, Transfers};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
@@ -36,6 +37,8 @@ pub const LEASES: &str = "leases";
 pub const IMAGES: &str = "images";
 /// Name of the management token in the state folder.
 pub const TOKEN: &str = "management.token";
+/// Name of the file in the state folder that SSH host keys are made of.
+const HOST_KEYS: &str = "ssh-host-keys.secret";
 /// How often the manifest folder is looked at.
 const MANIFEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -238,11 +241,19 @@ async fn open(options: &ServeOptions) -> Result<(App, Option<Store>), ServeError
         boots: BootLog::open(database)?,
         tokens,
         loaders: options.loaders.clone(),
+        host_keys: host_keys(state)?,
         transfers: Transfers::new(options.image_transfers, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,
     };
     Ok((app, store))
+}
+
+fn host_keys(state: &Path) -> Result<Arc<HostKeys>, ServeError> {
+    let path = state.join(HOST_KEYS);
+    let keys = HostKeys::open(&path);
+    let keys = keys.map_err(|source| ServeError::Token { path, source })?;
+    Ok(Arc::new(keys))
 }
 
 fn read_token(options: &ServeOptions) -> Result<BearerToken, ServeError> {

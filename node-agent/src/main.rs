@@ -28,6 +28,8 @@ enum Command {
     Initramfs(InitramfsArgs),
     /// Prints the plan that a machine with this boot config would walk
     Plan(PlanArgs),
+    /// Partitions and formats, once, the local disks that the boot config names
+    Disks,
     /// Joins the cluster that the boot config names, as the unit runs it
     Join,
 }
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Initramfs(arguments) => build_initramfs(arguments),
         Command::Plan(arguments) => print_plan(&arguments),
+        Command::Disks => node_agent::disks::run().map_err(Into::into),
         Command::Join => node_agent::join::run().map_err(Into::into),
     };
     match result {

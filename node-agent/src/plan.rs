@@ -9,6 +9,7 @@ use boot_proto::boot_config::{BootConfig, ImageSource};
 use boot_proto::cmdline::{BootArguments, IpArgument};
 use boot_proto::ids::MacAddr;
 use boot_proto::report::Phase;
+use boot_proto::resources::ScriptMoment;
 
 use crate::kernel::Mount;
 use crate::memory::{Budget, mib};
@@ -81,6 +82,8 @@ pub enum Action {
         /// Boot-server's boot face; without it, the DHCP server's address.
         server: Option<String>,
     },
+    /// Runs the scripts that are for the initramfs.
+    RunScripts,
     /// Downloads and checks the image.
     FetchImage {
         /// Where it is stored.
@@ -229,7 +232,20 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         root: root.clone(),
         init: INIT,
     };
-    vec![
+    let mut steps = Vec::new();
+    let has_scripts = config
+        .system
+        .scripts
+        .iter()
+        .any(|script| script.when == ScriptMoment::BeforeRoot);
+    if has_scripts {
+        steps.push(Step {
+            phase: Phase::Config,
+            action: Action::RunScripts,
+            retry: Retry::times(1, 0, 0),
+        });
+    }
+    steps.extend([
         // The download has retries of its own; a second one starts anew, as a
         // proxy on the way may have kept a broken copy.
         Step {
@@ -252,7 +268,8 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
             action: switch,
             retry: Retry::times(1, 0, 0),
         },
-    ]
+    ]);
+    steps
 }
 
 impl fmt::Display for Step {
@@ -300,6 +317,7 @@ impl fmt::Display for Action {
             Self::FetchConfig { server: None } => {
                 f.write_str("fetch the boot config from the DHCP server's address")
             }
+            Self::RunScripts => f.write_str("run the scripts for the initramfs"),
             Self::FetchImage { tmpfs, image, .. } => write!(
                 f,
                 "mount {tmpfs}, download {} ({}, {}) from {}",

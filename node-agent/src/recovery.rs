@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use boot_proto::cmdline::BootArguments;
 use boot_proto::report::Phase;
+use boot_proto::resources::OnFailure;
 
 use crate::boot::{Boot, Failure};
 use crate::clock::Clock;
@@ -15,28 +17,63 @@ use crate::log::{Log, chain};
 /// The shortest pause before a restart: long enough to read the screen.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest: nobody should have to wait for a machine that could work again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How long the report of the failure may take.
 const REPORT_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Ends a boot that failed.
 pub fn give_up(boot: &mut Boot<'_>, failure: &Failure) {
     boot.report_failure(&failure.reason, REPORT_PATIENCE);
-    let wants_shell = boot.arguments().debug;
+    let arguments = boot.arguments().clone();
+    let watchdog = boot.take_watchdog();
     let (kernel, clock, log) = boot.kernel();
     if failure.phase == Phase::Mounts {
         // There may be no devtmpfs; the initramfs has a console of its own.
         log.open_consoles(Path::new("/dev"), Path::new("/nowhere"));
     }
-    let pause = pause(clock.now().0);
+    let next = next(&arguments, clock.now().0);
+    let has_shell = arguments.debug && shell().is_some();
     log.loud(
         &format!("the boot stopped in phase {:?}", failure.phase.name()),
-        &explain(failure, pause, wants_shell && shell().is_some()),
+        &explain(failure, next, has_shell),
     );
-    if wants_shell {
+    if arguments.debug {
         debug_shell(log);
     }
-    restart(kernel, clock, log, pause);
+    match next {
+        Next::Restart(pause) => restart(kernel, clock, log, pause),
+        Next::Wait => loop {
+            // Somebody has to look after the machine: the watchdog is not to
+            // take it away, and so goes on being fed.
+            clock.sleep(LONGEST_PAUSE);
+            log.info("waiting for a person; see above, then switch the machine off and on");
+        },
+    }
+    drop(watchdog);
+}
+
+/// What a machine does after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Restarts after this pause.
+    Restart(Duration),
+    /// Waits for a person.
+    Wait,
+}
+
+/// What the kernel command line asks for. The pause grows with each failure in a
+/// row, as boot-server counts them, and with the time that this boot has taken:
+/// one that fails at once is worth a quick second attempt, one that has waited
+/// minutes for a server is not.
+fn next(arguments: &BootArguments, uptime: Duration) -> Next {
+    if arguments.recovery.on_failure == Some(OnFailure::Wait) {
+        return Next::Wait;
+    }
+    let longest = arguments.recovery.longest_pause_seconds;
+    let longest = longest.map_or(LONGEST_PAUSE, |secs| Duration::from_secs(secs.into()));
+    let doubled = SHORTEST_PAUSE.saturating_mul(1 << arguments.failures.min(16));
+    let pause = doubled.max(uptime / 4).min(longest);
+    Next::Restart(pause.max(SHORTEST_PAUSE))
 }
 
 /// Restarts the machine after a pause. Never returns to a caller that would end
@@ -48,13 +85,7 @@ pub fn restart(kernel: &mut dyn Kernel, clock: &dyn Clock, log: &Log, pause: Dur
     log.warn(&format!("{}; switch the machine off and on", chain(&error)));
 }
 
-/// Grows with the time that this boot has taken: one that fails at once is worth
-/// a quick second attempt, one that has waited minutes for a server is not.
-fn pause(uptime: Duration) -> Duration {
-    (uptime / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-}
-
-fn explain(failure: &Failure, pause: Duration, has_shell: bool) -> Vec<(&'static str, String)> {
+fn explain(failure: &Failure, next: Next, has_shell: bool) -> Vec<(&'static str, String)> {
     let tried = match failure.attempts {
         1 => "once".to_owned(),
         attempts => format!("{attempts} times"),
@@ -70,10 +101,13 @@ fn explain(failure: &Failure, pause: Duration, has_shell: bool) -> Vec<(&'static
         ("Look at:", advice(failure.phase).to_owned()),
         (
             "What next:",
-            format!(
-                "{then} machine restarts in {} s and boots anew",
-                pause.as_secs()
-            ),
+            match next {
+                Next::Restart(pause) => format!(
+                    "{then} machine restarts in {} s and boots anew",
+                    pause.as_secs()
+                ),
+                Next::Wait => format!("{then} machine waits for a person, as its profile says"),
+            },
         ),
     ]
 }
@@ -130,10 +164,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_grows_with_the_time_a_boot_took() {
-        for (uptime, secs) in [(3, 10), (120, 30), (100_000, 300)] {
-            assert_eq!(pause(Duration::from_secs(uptime)).as_secs(), secs);
+    fn the_pause_grows_with_failures_in_a_row_and_with_time() {
+        for (words, uptime, secs) in [
+            ("", 3, 10),
+            ("moonfarm.failures=1", 3, 20),
+            ("moonfarm.failures=3", 3, 80),
+            ("moonfarm.failures=4000000000", 3, 600),
+            ("moonfarm.failures=9 moonfarm.longest-pause=60", 3, 60),
+            ("moonfarm.longest-pause=0", 3, 10),
+            ("", 120, 30),
+            ("", 100_000, 600),
+        ] {
+            let arguments = BootArguments::parse(words);
+            let expected = Next::Restart(Duration::from_secs(secs));
+            assert_eq!(
+                next(&arguments, Duration::from_secs(uptime)),
+                expected,
+                "{words}"
+            );
         }
+        let arguments = BootArguments::parse("moonfarm.on-failure=wait");
+        assert_eq!(next(&arguments, Duration::ZERO), Next::Wait);
     }
 
     #[test]
@@ -143,7 +194,7 @@ mod tests {
             reason: "image digest is sha256:a but should be sha256:b".to_owned(),
             attempts: 2,
         };
-        let rows = explain(&failure, SHORTEST_PAUSE, false);
+        let rows = explain(&failure, Next::Restart(SHORTEST_PAUSE), false);
         let text: String = rows
             .iter()
             .map(|(word, text)| format!("{word} {text}\n"))

@@ -11,9 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
 /// Bytes of a file that is read at most.
 const READ_LIMIT: u64 = 4 << 20;
@@ -80,6 +80,17 @@ impl RootDir {
             let flag = FchmodatFlags::FollowSymlink;
             fchmodat(&directory, ".", Mode::from_bits_truncate(mode), flag)?;
         }
+        Ok(())
+    }
+
+    /// Gives a directory to a user and group.
+    ///
+    /// # Errors
+    /// When it is not there or the file system refuses.
+    pub fn give(&self, path: &str, (user, group): Owner) -> io::Result<()> {
+        let directory = self.resolve(path, DIRECTORY)?;
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        fchownat(&directory, ".", Some(user), Some(group), AtFlags::empty())?;
         Ok(())
     }
 

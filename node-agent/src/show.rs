@@ -28,6 +28,7 @@ pub fn plan(config: &BootConfig, memory_bytes: u64, root: &dyn RootView) -> Stri
         mac,
         address: config.network.address,
         own: None,
+        device: None,
         nics: &[],
         facts: &facts,
     };

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use boot_proto::boot_config::BootConfig;
 use boot_proto::ids::MacAddr;
+use boot_proto::resources::SshHostKeys;
 use serde::Deserialize;
 
 use super::errors::{Failure, blocking};
@@ -63,7 +64,11 @@ fn decide(app: &App, peer: Peer, asked: &Asked) -> Result<BootConfig, Failure> {
         subnet: subnet.map(|subnet| &subnet.spec),
         image: &chosen.image,
     };
-    Ok(make(&assignment, &facts))
+    let mut config = make(&assignment, &facts);
+    if assignment.profile.ssh_host_keys != Some(SshHostKeys::Image) {
+        config.system.ssh_host_keys = app.host_keys.of(&assignment.machine);
+    }
+    Ok(config)
 }
 
 /// Refuses what is meant for the boot once the node is Ready: pods' traffic

@@ -64,6 +64,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Folder of boot loaders.
     pub loaders: PathBuf,
+    /// SSH host keys of machines.
+    pub host_keys: Arc<crate::host_keys::HostKeys>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Image transfers under way.

@@ -159,6 +159,11 @@ fn render(
     let mut arguments = manifest.kernel_arguments.clone();
     arguments.extend(chosen.arguments.iter().cloned());
     arguments.extend(assignment.profile.kernel_arguments.iter().cloned());
+    // The kernel, modprobe and the initramfs all read a module's options there.
+    for (module, options) in &assignment.profile.module_options {
+        let options = options.split_ascii_whitespace();
+        arguments.extend(options.map(|option| format!("{module}.{option}")));
+    }
     let own = BootArguments {
         network: assignment.profile.network.clone(),
         recovery: assignment.profile.recovery.clone(),

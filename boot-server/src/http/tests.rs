@@ -130,6 +130,7 @@ fn app(dir: &Path, manifests: &Path) -> App {
         boots: BootLog::open(database.clone()).unwrap(),
         tokens: Tokens::open(database, manifests).unwrap(),
         loaders: dir.join("loaders"),
+        host_keys: Arc::new(crate::host_keys::HostKeys::open(&dir.join("host-keys")).unwrap()),
         transfers: Transfers::new(1, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,

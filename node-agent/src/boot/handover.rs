@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::storage::check_init;
 use super::{Boot, StepError};
-use crate::configure::{Machine, changes};
+use crate::configure::changes;
 use crate::root_dir::RootDir;
 
 /// How long the last reports may take.
@@ -18,17 +18,10 @@ const AGENT: &str = "init";
 
 impl Boot<'_> {
     pub(super) fn configure(&mut self, root: &Path) -> Result<String, StepError> {
-        let (Some(config), Some(link)) = (&self.state.config, &self.state.link) else {
+        let Some(config) = &self.state.config else {
             return Err(StepError::hopeless("there is no boot config"));
         };
-        let machine = Machine {
-            config,
-            mac: link.mac,
-            address: self.state.address.as_ref().map(|own| own.address),
-            own: self.state.address.as_ref(),
-            nics: &self.state.nics,
-            facts: &self.state.facts,
-        };
+        let machine = self.machine(config);
         let dir = RootDir::open(root)
             .map_err(|error| StepError::new(format!("opening {}: {error}", root.display())))?;
         let changes = changes(&machine, &dir);
@@ -40,6 +33,7 @@ impl Boot<'_> {
                 .apply(&dir)
                 .map_err(|error| StepError::new(format!("{change}: {error}")))?;
         }
+        let count = changes.list.len();
         // The join speaks for the NIC that the machine booted from: the first.
         let mut kept = config.clone();
         kept.macs.retain(|mac| *mac != machine.mac);
@@ -47,7 +41,8 @@ impl Boot<'_> {
         let json = serde_json::to_vec(&kept)?;
         self.keep_for_join(&json)
             .map_err(|error| StepError::new(format!("keeping what the join needs: {error}")))?;
-        Ok(format!("{} changes", changes.list.len()))
+        self.run_in_root(root)?;
+        Ok(format!("{count} changes"))
     }
 
     /// Leaves the boot config and this program where `node-agent join` finds them.
@@ -85,6 +80,8 @@ impl Boot<'_> {
             sink.finish(LAST_REPORTS);
         }
         self.release_links();
+        // systemd has its own idea of it (RuntimeWatchdogSec).
+        self.state.watchdog = None;
         let paths = self.world.paths.clone();
         for name in moving {
             self.world

@@ -3,6 +3,7 @@
 mod bonded;
 mod handover;
 mod network;
+mod scripts;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::net::{Address, Link, Links};
 use crate::paths::Paths;
 use crate::plan::{self, Action, Step};
 use crate::reporter::ReportSink;
+use crate::watchdog::Watchdog;
 
 /// What a boot works with.
 pub struct World<'a> {
@@ -64,6 +66,7 @@ struct State {
     links: Vec<Link>,
     nics: Vec<Nic>,
     keeps_links: bool,
+    watchdog: Option<Watchdog>,
     link: Option<Link>,
     address: Option<Address>,
     dhcp_server: Option<std::net::Ipv4Addr>,
@@ -151,6 +154,11 @@ impl<'a> Boot<'a> {
         Ok(())
     }
 
+    /// The watchdog, for what comes after a failure.
+    pub fn take_watchdog(&mut self) -> Option<Watchdog> {
+        self.state.watchdog.take()
+    }
+
     /// What the kernel command line said.
     #[must_use]
     pub fn arguments(&self) -> &BootArguments {
@@ -183,6 +191,9 @@ impl<'a> Boot<'a> {
     fn walk(&mut self, step: &Step) -> Result<(), Failure> {
         let begin = self.world.clock.now();
         self.state.phase = Some((step.phase, begin));
+        if let Some(watchdog) = &self.state.watchdog {
+            watchdog.alive();
+        }
         self.report(Progress::Started, |_| {});
         let mut attempt = 1;
         loop {
@@ -269,6 +280,7 @@ impl<'a> Boot<'a> {
             Action::AskForAddress => self.ask_for_address(),
             Action::SetAddress(address) => self.set_address(address),
             Action::FetchConfig { server } => self.fetch_config(server.as_deref()),
+            Action::RunScripts => self.run_before_root(),
             Action::FetchImage { tmpfs, file, image } => self.fetch_image(tmpfs, file, image),
             Action::MountRoot {
                 file,
@@ -309,6 +321,11 @@ impl<'a> Boot<'a> {
         for name in by_name {
             loader.load(name, kernel, log);
         }
+        self.state.watchdog = Watchdog::start(
+            &self.world.paths.at("dev"),
+            self.state.arguments.recovery.watchdog_seconds,
+            log,
+        );
         let message = format!(
             "{} loaded: {}",
             loader.loaded.len(),
@@ -354,17 +371,24 @@ impl<'a> Boot<'a> {
     }
 
     fn budget(&self, config: &BootConfig) -> Budget {
-        let facts = &self.state.facts;
-        let mac = self.state.link.as_ref().map(|link| link.mac);
-        let machine = Machine {
+        let memory = self.state.facts.memory_bytes;
+        Budget::of(config, &default_tmpfs(&self.machine(config)), memory)
+    }
+
+    /// The machine as far as it is known by now.
+    fn machine<'m>(&'m self, config: &'m BootConfig) -> Machine<'m> {
+        let state = &self.state;
+        let link = state.link.as_ref();
+        let own = state.address.as_ref();
+        Machine {
             config,
-            mac: mac.unwrap_or(boot_proto::ids::MacAddr::new([0; 6])),
-            address: None,
-            own: None,
-            nics: &self.state.nics,
-            facts,
-        };
-        Budget::of(config, &default_tmpfs(&machine), facts.memory_bytes)
+            mac: link.map_or(boot_proto::ids::MacAddr::new([0; 6]), |link| link.mac),
+            address: own.map(|own| own.address),
+            own,
+            device: link.map(|link| link.name.as_str()),
+            nics: &state.nics,
+            facts: &state.facts,
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the new root is told about the machine it runs on: boot config and facts
 //! in, a list of changes out. Carrying them out is the last few lines.
 
+mod accounts;
 mod identity;
 mod network;
+pub(crate) mod scripts;
+mod storage;
 mod system;
 mod units;
 
@@ -29,6 +32,15 @@ pub enum Change {
         path: String,
         /// Its mode.
         mode: u32,
+    },
+    /// A directory of a user's.
+    OwnedDirectory {
+        /// Absolute path.
+        path: String,
+        /// Its mode.
+        mode: u32,
+        /// User and group by number.
+        owner: Owner,
     },
     /// A file.
     File {
@@ -93,6 +105,10 @@ impl Change {
     pub fn apply(&self, root: &RootDir) -> io::Result<()> {
         match self {
             Self::Directory { path, mode } => root.make_directory(path, Some(*mode)),
+            Self::OwnedDirectory { path, mode, owner } => {
+                root.make_directory(path, Some(*mode))?;
+                root.give(path, *owner)
+            }
             Self::File {
                 path,
                 content,
@@ -110,6 +126,11 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory { path, mode } => write!(f, "directory {path} {mode:04o}"),
+            Self::OwnedDirectory {
+                path,
+                mode,
+                owner: (user, group),
+            } => write!(f, "directory {path} {mode:04o} {user}:{group}"),
             Self::File {
                 path,
                 content,
@@ -139,6 +160,8 @@ pub struct Machine<'a> {
     pub address: Option<Ipv4Addr>,
     /// That address with what came along with it, where it is known.
     pub own: Option<&'a Address>,
+    /// Kernel name of the link that has that address.
+    pub device: Option<&'a str>,
     /// Its NICs.
     pub nics: &'a [Nic],
     /// What it found out about itself.
@@ -171,6 +194,9 @@ pub fn changes(machine: &Machine<'_>, root: &dyn RootView) -> Changes {
     let mut changes = Changes::default();
     identity::add(machine, root, &mut changes);
     network::add(machine, root, &mut changes);
+    storage::add(machine, root, &mut changes);
+    accounts::add(machine, root, &mut changes);
+    scripts::add(machine, &mut changes);
     system::add(machine, root, &mut changes);
     units::add(machine, root, &mut changes);
     changes

@@ -9,7 +9,6 @@ use super::{Change, Changes, Machine, mode_of};
 use crate::root_dir::{Owner, RootView};
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
-    add_tmpfs(machine, root, changes);
     add_keys(machine, changes);
     add_kernel_settings(machine, changes);
     add_time_zone(machine, root, changes);
@@ -44,43 +43,6 @@ pub fn default_tmpfs(machine: &Machine<'_>) -> Vec<TmpfsMount> {
     mounts
 }
 
-fn add_tmpfs(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
-    let mounts = default_tmpfs(machine);
-    if mounts.is_empty() {
-        return;
-    }
-    let mut text = root.read("/etc/fstab").unwrap_or_default();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for mount in &mounts {
-        let what = format!("tmpfs {}", mount.path);
-        let mode = mode_of(mount.mode.as_deref(), 0o755, &what, changes);
-        // Set-user-id programs and device nodes stay allowed: containers live here.
-        let _ = writeln!(
-            text,
-            "tmpfs {} tmpfs size={},mode={mode:04o} 0 0",
-            fstab_escape(&mount.path),
-            mount.size.0
-        );
-    }
-    changes.add(Change::file("/etc/fstab", text));
-}
-
-/// fstab(5): blanks in a path are written in octal.
-fn fstab_escape(path: &str) -> String {
-    let mut text = String::new();
-    for character in path.chars() {
-        match character {
-            ' ' | '\t' | '\n' | '\\' | '#' => {
-                let _ = write!(text, "\\{:03o}", u32::from(character));
-            }
-            _ => text.push(character),
-        }
-    }
-    text
-}
-
 fn add_keys(machine: &Machine<'_>, changes: &mut Changes) {
     let keys = &machine.config.system.ssh_authorized_keys;
     if keys.is_empty() {
@@ -111,6 +73,9 @@ fn add_kernel_settings(machine: &Machine<'_>, changes: &mut Changes) {
     }
     if !names.is_empty() {
         changes.add(Change::file("/etc/modules-load.d/90-moonfarm.conf", names));
+    }
+    for (name, rest) in &system.module_options {
+        let _ = writeln!(options, "options {name} {}", rest.trim());
     }
     if !options.is_empty() {
         changes.add(Change::file("/etc/modprobe.d/90-moonfarm.conf", options));

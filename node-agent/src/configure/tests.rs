@@ -1,3 +1,5 @@
+mod node;
+
 use std::collections::BTreeMap;
 
 use boot_proto::boot_config::{ImageSource, JoinConfig, NetworkConfig, SystemConfig};
@@ -75,6 +77,7 @@ fn changes_of(config: &BootConfig, root: &dyn RootView) -> Changes {
             mac: MAC,
             address: config.network.address,
             own: None,
+            device: None,
             nics: &[],
             facts: &facts,
         },
@@ -127,6 +130,7 @@ fn identity() {
         mac: MAC,
         address: None,
         own: None,
+        device: None,
         nics: &[],
         facts: &facts,
     };

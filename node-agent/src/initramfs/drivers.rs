@@ -12,6 +12,11 @@ pub const WELCOME: &[&str] = &[
     "af_packet",
     "bonding",
     "8021q",
+    // Watchdogs that a machine has; what no alias names is loaded by nobody.
+    "i6300esb",
+    "iTCO_wdt",
+    "sp5100_tco",
+    "hpwdt",
     // What a bus of a virtual machine needs before its NIC shows.
     "virtio_pci",
     "virtio_mmio",

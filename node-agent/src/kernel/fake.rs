@@ -124,6 +124,11 @@ impl Kernel for FakeKernel {
         self.note("empty initramfs".to_owned())
     }
 
+    fn run(&mut self, run: &super::Run) -> Result<()> {
+        let root = self.short(&run.root);
+        self.note(format!("run {} in {root}", run.program))
+    }
+
     fn enter_root(&mut self, root: &Path) -> Result<()> {
         self.note(format!("enter {}", self.short(root)))
     }

@@ -5,18 +5,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::kmod::ModuleInitFlags;
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::reboot::RebootMode;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC};
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
-use super::{Kernel, KernelError, Loaded, Mount, Result};
+use super::{Kernel, KernelError, Loaded, Mount, Result, Run};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -40,6 +43,9 @@ impl Kernel for Linux {
                 MsFlags::MS_NOEXEC,
                 !matches!(mount.kind, "devtmpfs" | "tmpfs"),
             );
+        }
+        if mount.kind == "bind" {
+            flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         }
         let options = (!mount.options.is_empty()).then_some(mount.options.as_str());
         nix::mount::mount(
@@ -103,6 +109,11 @@ impl Kernel for Linux {
             .map_err(|errno| KernelError::new(format!("making {} the root", root.display()), errno))
     }
 
+    fn run(&mut self, run: &Run) -> Result<()> {
+        run_in_root(run)
+            .map_err(|source| KernelError::new(format!("running {}", run.program), source))
+    }
+
     fn exec(&mut self, program: &Path, arguments: &[&str]) -> KernelError {
         let what = format!("starting {}", program.display());
         let run = || -> io::Result<std::convert::Infallible> {
@@ -131,6 +142,59 @@ impl Kernel for Linux {
         let time = TimeSpec::from_duration(Duration::from_millis(unix_ms));
         nix::time::clock_settime(ClockId::CLOCK_REALTIME, time)
             .map_err(|errno| KernelError::new("setting the clock", errno))
+    }
+}
+
+/// How often a running program is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+fn run_in_root(run: &Run) -> io::Result<()> {
+    let output = File::create(&run.output)?;
+    let mut command = Command::new(&run.program);
+    command
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("HOME", "/root")
+        .envs(run.environment.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        // A group of its own, so that its children end with it.
+        .process_group(0);
+    let root = CString::new(run.root.as_os_str().as_encoded_bytes())?;
+    // SAFETY: between fork and exec the closure makes two system calls with a
+    // string made before; it allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::chroot(root.as_c_str())?;
+            Ok(nix::unistd::chdir(c"/")?)
+        });
+    }
+    let mut child = command.spawn()?;
+    let mut left = run.timeout;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return if status.success() {
+                Ok(())
+            } else {
+                Err(io::Error::other(status.to_string()))
+            };
+        }
+        if left.is_zero() {
+            let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+            let _ = nix::sys::signal::killpg(
+                nix::unistd::Pid::from_raw(group),
+                nix::sys::signal::Signal::SIGKILL,
+            );
+            child.wait()?;
+            let secs = run.timeout.as_secs();
+            return Err(io::Error::other(format!("not done after {secs} s")));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        left = left.saturating_sub(LOOK_AGAIN);
     }
 }
 
@@ -173,6 +237,22 @@ nix::ioctl_write_ptr_bad!(
 nix::ioctl_none_bad!(
     /// `LOOP_CTL_GET_FREE`: the number of a loop device that nobody uses.
     loop_get_free, LOOP_GET_FREE);
+
+nix::ioctl_readwrite!(
+    /// `WDIOC_SETTIMEOUT` of linux/watchdog.h, in seconds.
+    watchdog_set_timeout, b'W', 6, libc::c_int);
+
+/// Sets the time-out of an open watchdog.
+///
+/// # Errors
+/// When the driver does not take it.
+pub fn set_watchdog_timeout(watchdog: &File, secs: u32) -> io::Result<()> {
+    let mut secs = libc::c_int::try_from(secs).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads and writes one int behind the pointer, which
+    // lives through the call; the descriptor is open.
+    unsafe { watchdog_set_timeout(watchdog.as_raw_fd(), &raw mut secs) }?;
+    Ok(())
+}
 
 /// How often to ask again when another process took the free device first.
 const LOOP_ATTEMPTS: u32 = 8;

@@ -10,6 +10,7 @@ pub mod linux;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,21 @@ impl fmt::Display for Mount {
         }
         Ok(())
     }
+}
+
+/// A program that is run to its end.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its root.
+    pub root: PathBuf,
+    /// The program, as seen from there.
+    pub program: String,
+    /// All of its environment, beside a PATH.
+    pub environment: Vec<(String, String)>,
+    /// File that takes what it prints.
+    pub output: PathBuf,
+    /// It is killed after that.
+    pub timeout: Duration,
 }
 
 /// How loading a module ended.
@@ -142,6 +158,12 @@ pub trait Kernel {
     /// # Errors
     /// What mount(2) and chroot(2) say.
     fn enter_root(&mut self, root: &Path) -> Result<()>;
+
+    /// Runs a program in a root of its own and waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be started, says that it failed, or takes too long.
+    fn run(&mut self, run: &Run) -> Result<()>;
 
     /// Becomes another program. Returns only when that failed.
     fn exec(&mut self, program: &Path, arguments: &[&str]) -> KernelError;

@@ -48,6 +48,7 @@ fn rendered(spec: serde_json::Value) -> (String, Vec<(String, String)>) {
         mac: nics[1].link.mac,
         address: config.network.address,
         own: None,
+        device: None,
         nics: &nics,
         facts: &MachineFacts::default(),
     };

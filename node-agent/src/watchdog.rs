@@ -1,0 +1,101 @@
+//! The hardware watchdog: fed while the boot goes on, so that a hang becomes a
+//! restart. What hangs is taken to be the whole agent: every step of the plan
+//! has time limits of its own, so the feeder stops only when no step has ended
+//! for longer than any step may take.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::log::Log;
+
+/// How often it is fed.
+const FEED: Duration = Duration::from_secs(5);
+/// No step of a boot goes on for longer without telling of it.
+const LONGEST_STEP: Duration = Duration::from_secs(900);
+/// Time-out in seconds where nobody says.
+const DEFAULT_SECS: u32 = 120;
+
+/// A watchdog that is being fed. Dropped, it is given up: systemd opens it anew.
+#[derive(Debug)]
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    feeder: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    is_over: AtomicBool,
+    /// Seconds since the kernel's start at which something was last done.
+    alive: AtomicU64,
+}
+
+impl Watchdog {
+    /// Opens the first watchdog of the machine and begins to feed it; none where
+    /// there is none or `secs` is 0.
+    #[must_use]
+    pub fn start(dev: &Path, secs: Option<u32>, log: &Log) -> Option<Self> {
+        let secs = secs.unwrap_or(DEFAULT_SECS);
+        if secs == 0 {
+            return None;
+        }
+        let path = dev.join("watchdog0");
+        let file = OpenOptions::new().write(true).open(path).ok()?;
+        if let Err(error) = crate::kernel::linux::set_watchdog_timeout(&file, secs) {
+            log.warn(&format!("the watchdog keeps its own time-out: {error}"));
+        }
+        log.info(&format!(
+            "the hardware watchdog restarts this machine if it hangs for {secs} s"
+        ));
+        let shared = Arc::new(Shared {
+            is_over: AtomicBool::new(false),
+            alive: AtomicU64::new(now_secs()),
+        });
+        let own = Arc::clone(&shared);
+        let feeder = thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || feed(file, &own))
+            .ok()?;
+        Some(Self {
+            shared,
+            feeder: Some(feeder),
+        })
+    }
+
+    /// Something was done: no hang.
+    pub fn alive(&self) {
+        self.shared.alive.store(now_secs(), Ordering::Relaxed);
+    }
+}
+
+fn now_secs() -> u64 {
+    SystemClock.now().0.as_secs()
+}
+
+fn feed(mut file: File, shared: &Shared) {
+    while !shared.is_over.load(Ordering::Relaxed) {
+        let silent = now_secs().saturating_sub(shared.alive.load(Ordering::Relaxed));
+        if silent <= LONGEST_STEP.as_secs() {
+            let _ = file.write_all(b"1");
+        }
+        thread::park_timeout(FEED);
+    }
+    // Closed with this letter it stops; else it would fire before systemd has
+    // opened it (kernel document watchdog-api, "Magic Close").
+    let _ = file.write_all(b"V");
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        if let Some(feeder) = self.feeder.take() {
+            feeder.thread().unpark();
+            let _ = feeder.join();
+        }
+    }
+}
