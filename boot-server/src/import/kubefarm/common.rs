@@ -1,8 +1,9 @@
 //! `ltsp.config`: what every node gets.
 
-use boot_proto::resources::{FileEntry, ProfileSpec, Unit};
+use boot_proto::resources::{FileEntry, ProfileSpec, Unit, User};
 use serde_json::Value;
 
+use super::netplan;
 use super::values::{at, entries, items, text, text_at};
 use crate::import::Findings;
 
@@ -36,6 +37,13 @@ pub(super) fn read(values: &Value, findings: &mut Findings) -> ProfileSpec {
             masked: true,
         }));
     }
+    if let Some(hash) = text_at(config, &["rootPasswd"]) {
+        findings.changed(
+            "ltsp.config.rootPasswd",
+            "root has the password; whether sshd takes it is the image's to say",
+        );
+        profile.users.push(root_with(hash));
+    }
     for (name, content) in entries(at(config, &["extraFiles"])) {
         file(
             name,
@@ -45,6 +53,19 @@ pub(super) fn read(values: &Value, findings: &mut Findings) -> ProfileSpec {
         );
     }
     profile
+}
+
+fn root_with(hash: String) -> User {
+    User {
+        name: "root".into(),
+        uid: None,
+        gid: None,
+        groups: Vec::new(),
+        shell: None,
+        home: None,
+        password_hash: Some(hash),
+        ssh_authorized_keys: Vec::new(),
+    }
 }
 
 /// A file in /etc/ltsp. Units are installed and enabled as well, so these are
@@ -57,6 +78,13 @@ fn file(name: &str, content: String, profile: &mut ProfileSpec, findings: &mut F
             enabled: Some(true),
             masked: false,
         });
+    }
+    if let Some(network) = netplan::read(&content) {
+        findings.changed(
+            format!("ltsp.config.extraFiles.{name}"),
+            "what it writes for netplan is the Profile's network; the script itself is not needed",
+        );
+        return profile.network.merge(&network);
     }
     if name.ends_with(".sh") {
         findings.changed(

@@ -5,6 +5,7 @@ mod cluster;
 mod common;
 mod dhcp;
 mod layers;
+mod netplan;
 mod nodes;
 mod ranges;
 mod rest;

@@ -33,10 +33,7 @@ const FATES: [(&str, Option<&str>); 40] = [
     ("ltsp.config.disableAutoupdate", None),
     ("ltsp.config.options", None),
     ("ltsp.config.extraFiles", None),
-    (
-        "ltsp.config.rootPasswd",
-        Some("passwords are not carried over; give SSH keys"),
-    ),
+    ("ltsp.config.rootPasswd", None),
     (
         "ltsp.config.dockerConfig",
         Some("the runtime is containerd; its configuration is a part of the image"),

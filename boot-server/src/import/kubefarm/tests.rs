@@ -101,7 +101,17 @@ fn a_catch_all_release() {
 #[test]
 fn files_laid_over_a_generic_release() {
     check("dual-stack", &["generic", "dual-stack"]);
-    check("advanced-network", &["generic", "advanced-network"]);
+    let declared = check("advanced-network", &["generic", "advanced-network"]);
+    let network = merged(&declared, "rack1-n1").network;
+    assert_eq!(network.boot.as_deref(), Some("bond0"));
+    let bond = network.interfaces["bond0"].bond.as_ref().unwrap();
+    assert_eq!(bond.ports, ["eno1", "eno2"]);
+    assert_eq!(
+        (bond.miimon, bond.up_delay, bond.down_delay),
+        (Some(100), Some(200), Some(200))
+    );
+    let vlan = &network.interfaces["bond0.2"].derived_addresses[0];
+    assert_eq!(vlan.of([10, 40, 7, 9].into()).to_string(), "10.41.7.9/16");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use boot_proto::quantity::ByteSize;
-use boot_proto::resources::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
+use boot_proto::resources::{
+    FileEntry, FstabEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit,
+};
 
 use super::layers::{Assigned, Variables};
 use crate::import::Findings;
@@ -118,6 +120,7 @@ fn read_one(name: &str, assigned: &Assigned, said: &mut Said, findings: &mut Fin
         "MASK_SYSTEM_SERVICES" => services(profile, value, None, true),
         "DISABLE_SYSTEM_SERVICES" => services(profile, value, Some(false), false),
         _ if ALREADY_SO.contains(&name) => {}
+        _ if name.starts_with("HOSTS_") => hosts(value, path, profile, findings),
         _ if name.starts_with("FSTAB_") => mount(value, path, profile, findings),
         _ if name.starts_with("CRONTAB_") => cron(name, assigned, profile, findings),
         _ if name.starts_with("KUBERNETES_LABELS_") => labels(assigned, profile, findings),
@@ -183,19 +186,39 @@ fn words(value: &str) -> Vec<String> {
     words
 }
 
+/// A line of hosts(5).
+fn hosts(line: &str, path: &str, profile: &mut ProfileSpec, findings: &mut Findings) {
+    let mut words = line.split_whitespace();
+    match words.next().and_then(|address| address.parse().ok()) {
+        Some(address) => {
+            let names = profile.hosts.entry(address).or_default();
+            names.extend(words.map(str::to_owned));
+        }
+        None => findings.left_out(path, format!("{line:?} does not begin with an address")),
+    }
+}
+
 /// A line of fstab(5).
 fn mount(line: &str, path: &str, profile: &mut ProfileSpec, findings: &mut Findings) {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (Some(target), Some(kind)) = (fields.get(1), fields.get(2)) else {
         return findings.left_out(path, format!("{line:?} is no line of fstab"));
     };
-    if *kind != "tmpfs" {
-        return findings.left_out(
-            path,
-            format!("mounts of {kind} have no counterpart; write a .mount unit with nofail"),
-        );
-    }
     let options = fields.get(3).copied().unwrap_or_default();
+    if *kind == "swap" {
+        return findings.left_out(path, "kubelets run without swap");
+    }
+    if *kind != "tmpfs" {
+        let all: Vec<&str> = options.split(',').filter(|it| !it.is_empty()).collect();
+        let is_plain = |option: &&&str| !matches!(**option, "defaults" | "nofail");
+        return profile.fstab.push(FstabEntry {
+            device: fields.first().copied().unwrap_or_default().into(),
+            path: (*target).into(),
+            kind: (*kind).into(),
+            options: all.iter().filter(is_plain).map(|it| (*it).into()).collect(),
+            nofail: all.contains(&"nofail"),
+        });
+    }
     let option = |name: &str| {
         options
             .split(',')
