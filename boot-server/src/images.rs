@@ -6,16 +6,18 @@
 //! whenever the folder holds other manifests than it knows.
 
 mod add;
+pub mod origin;
 mod remove;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::UNIX_EPOCH;
 
 use boot_proto::ids::Digest;
@@ -65,6 +67,14 @@ pub enum ImageError {
     Unknown {
         /// What was asked for.
         name: String,
+    },
+    /// It is on its way into the store, or could not be fetched.
+    #[error("image {name:?} is not in the store yet; {status}")]
+    Coming {
+        /// What was asked for.
+        name: String,
+        /// How far that is.
+        status: String,
     },
     /// A short digest fits several images.
     #[error("{name:?} is the beginning of several digests; give more digits")]
@@ -139,6 +149,8 @@ pub enum Role {
 pub struct ImageStore {
     root: PathBuf,
     known: RwLock<Arc<Vec<StoredImage>>>,
+    /// Of images that are fetched from elsewhere: how far that is.
+    coming: RwLock<HashMap<Digest, String>>,
 }
 
 impl ImageStore {
@@ -151,6 +163,7 @@ impl ImageStore {
         let store = Self {
             root: root.to_owned(),
             known: RwLock::default(),
+            coming: RwLock::default(),
         };
         for folder in [store.blob_folder(), store.manifest_folder()] {
             fs::create_dir_all(&folder).map_err(ImageError::io("making", &folder))?;
@@ -194,10 +207,7 @@ impl ImageStore {
             .collect();
         images.sort_by_key(|image| (image.added_ns, image.digest));
         let images = Arc::new(images);
-        *self
-            .known
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = images.clone();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = images.clone();
         Ok(images)
     }
 
@@ -217,10 +227,26 @@ impl ImageStore {
             .find_map(|(role, digest)| (digest == *blob).then_some(role))
     }
 
+    /// Remembers how far the fetching of an image is; `None` when it is there.
+    fn tell(&self, image: Digest, status: Option<String>) {
+        let mut coming = self.coming.write().unwrap_or_else(PoisonError::into_inner);
+        match status {
+            Some(status) => coming.insert(image, status),
+            None => coming.remove(&image),
+        };
+    }
+
+    /// How far the fetching of an image is, where it is fetched from elsewhere.
+    #[must_use]
+    pub fn coming(&self, image: &Digest) -> Option<String> {
+        let coming = self.coming.read().unwrap_or_else(PoisonError::into_inner);
+        coming.get(image).cloned()
+    }
+
     fn known(&self) -> Arc<Vec<StoredImage>> {
         self.known
             .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
@@ -293,8 +319,18 @@ fn read_manifest(path: &Path) -> Result<(Vec<u8>, ImageManifest), ImageError> {
     if bytes.len() as u64 > MANIFEST_LIMIT {
         return Err(refuse(format!("it has more than {MANIFEST_LIMIT} bytes")));
     }
+    let manifest = parse_manifest(path, &bytes)?;
+    Ok((bytes, manifest))
+}
+
+/// What a manifest says, where it is one. `path` is where it came from.
+fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<ImageManifest, ImageError> {
+    let refuse = |reason: String| ImageError::Manifest {
+        path: path.to_owned(),
+        reason,
+    };
     let manifest: ImageManifest =
-        serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
     if manifest.version != boot_proto::image::VERSION {
         return Err(refuse(format!(
             "its version is {}, known is {}",
@@ -311,7 +347,7 @@ fn read_manifest(path: &Path) -> Result<(Vec<u8>, ImageManifest), ImageError> {
             return Err(refuse(format!("{:?} is not a plain file name", file.file)));
         }
     }
-    Ok((bytes, manifest))
+    Ok(manifest)
 }
 
 /// An error and its causes in one line.

@@ -168,6 +168,10 @@ impl Server {
         background.extend([
             tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
             tokio::spawn(Arc::clone(&app.tokens).run()),
+            tokio::spawn(crate::images::origin::run(
+                Arc::clone(&app.farm),
+                Arc::clone(&app.images),
+            )),
         ]);
         let stopping = stop.clone();
         tasks.spawn(async move {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
 pub use cluster::ClusterSpec;
-pub use image::ImageSpec;
+pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
 pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower};
 pub use network::{
     AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,

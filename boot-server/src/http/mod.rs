@@ -127,7 +127,16 @@ pub(crate) fn choose_image(
     };
     let declared = inventory.image(name);
     let stored = images.list().map_err(failed)?;
-    let image = resolve_name(&stored, declared, name).map_err(failed)?;
+    let image = resolve_name(&stored, declared, name).map_err(|error| {
+        let status = declared.and_then(|spec| images.coming(&spec.digest));
+        failed(match status {
+            Some(status) => ImageError::Coming {
+                name: name.clone(),
+                status,
+            },
+            None => error,
+        })
+    })?;
     images.check_present(image).map_err(failed)?;
     let arguments = declared
         .map(|spec| spec.kernel_arguments.clone())

@@ -44,6 +44,36 @@ impl ImageStore {
         Ok(digest)
     }
 
+    /// Gives an image that came from elsewhere its name; its blobs are there.
+    pub(super) fn keep_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
+        let _lock = self.lock()?;
+        let mut draft = Draft::create(&self.manifest_folder(), &digest.hex())?;
+        draft.write(bytes)?;
+        draft.keep_as(&self.manifest_path(digest))?;
+        self.list().map(drop)
+    }
+
+    /// Whether the blob of a file is there with the right size.
+    pub(super) fn has_blob(&self, file: &ImageFile) -> bool {
+        fs::metadata(self.blob_path(&file.digest))
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.size)
+    }
+
+    /// Where the beginning of a blob that is being fetched is kept.
+    pub(super) fn part_path(&self, digest: &Digest) -> PathBuf {
+        self.blob_folder().join(format!(".{}.fetch", digest.hex()))
+    }
+
+    /// Gives a blob that was fetched, checked and made durable its name.
+    pub(super) fn keep_part(&self, part: &Path, digest: &Digest) -> Result<(), ImageError> {
+        let _lock = self.lock()?;
+        let path = self.blob_path(digest);
+        fs::set_permissions(part, Permissions::from_mode(0o444))
+            .and_then(|()| fs::rename(part, &path))
+            .map_err(ImageError::io("naming", &path))?;
+        sync_folder(&path)
+    }
+
     /// Keeps two writers of the store apart until it is dropped.
     pub(super) fn lock(&self) -> Result<Flock<File>, ImageError> {
         let path = self.root.join("lock");

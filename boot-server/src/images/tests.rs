@@ -192,6 +192,7 @@ fn names_digests_and_beginnings_of_digests() {
     }
     let declared = ImageSpec {
         digest: first,
+        source: None,
         kernel_arguments: Vec::new(),
     };
     assert_eq!(
@@ -202,6 +203,7 @@ fn names_digests_and_beginnings_of_digests() {
     );
     let gone = ImageSpec {
         digest: Digest::of(b"gone"),
+        source: None,
         kernel_arguments: Vec::new(),
     };
     let error = resolve_name(&images, Some(&gone), "stable")

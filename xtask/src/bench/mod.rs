@@ -6,11 +6,14 @@
 //! [`BenchCommand`]. What they share is below: repeated samples, tables, release
 //! builds, and what a process has used.
 
+mod http;
 mod programs;
 mod samples;
 mod scrape;
 mod table;
+mod tftp;
 mod usage;
+mod wire;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,6 +23,13 @@ use clap::Subcommand;
 pub enum BenchCommand {
     /// chassis-agent against thousands of virtual BMCs and Moonshot chassis.
     Scrape(scrape::ScrapeOptions),
+    /// boot-server's TFTP beside dnsmasq, tftpd-hpa and atftpd.
+    Tftp(tftp::TftpOptions),
+    /// The clients of `tftp`, which run in a process of their own.
+    #[command(hide = true)]
+    TftpClient(tftp::client::ClientOptions),
+    /// boot-server's HTTP beside nginx.
+    Http(http::HttpOptions),
 }
 
 /// Measures.
@@ -27,8 +37,14 @@ pub enum BenchCommand {
 /// # Errors
 /// When something that is needed is missing, or a program fails.
 pub fn run(command: &BenchCommand) -> Result<()> {
+    if let BenchCommand::TftpClient(options) = command {
+        return tftp::client::run(options);
+    }
     print!("{}", usage::this_machine());
     match command {
         BenchCommand::Scrape(options) => scrape::run(options),
+        BenchCommand::Tftp(options) => tftp::run(options),
+        BenchCommand::TftpClient(_) => Ok(()),
+        BenchCommand::Http(options) => http::run(options),
     }
 }
