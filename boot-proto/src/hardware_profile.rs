@@ -6,6 +6,7 @@
 mod check;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use check::ProfileMistake;
 
 /// How one kind of chassis manager or BMC behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HardwareProfile {
     /// Name, such as `hpe-moonshot-1500`; what `--profile` and a Chassis say.
@@ -39,17 +41,30 @@ pub struct HardwareProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestRules>,
     /// What the `redfish` driver needs to know; may be left out where the
-    /// service follows the standard.
+    /// service follows the standard. Shared by all devices of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redfish: Option<RedfishRules>,
+    pub redfish: Option<Arc<RedfishRules>>,
     /// What is odd about it, for people: every entry names the firmware it was
     /// seen with and the symptom.
     #[serde(default)]
     pub quirks: Vec<Quirk>,
 }
 
+/// The JSON Schema of a hardware profile, for editors and for checks without
+/// this program. What no schema can say, the program says when it reads it.
+#[cfg(feature = "crd")]
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(HardwareProfile).to_value();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".into(), "Hardware profile of Moonfarm".into());
+    }
+    schema
+}
+
 /// The drivers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DriverName {
     /// The command line of a Moonshot chassis manager, over SSH.
@@ -60,6 +75,7 @@ pub enum DriverName {
 
 /// A command whose answer tells the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Recognition {
     /// What to ask. Must change nothing on the device.
@@ -90,6 +106,7 @@ impl Recognition {
 
 /// A command line over SSH: what to type and how to read the answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CliRules {
     /// How a prompt ends. A prompt is one word alone on the last line.
@@ -118,6 +135,7 @@ pub struct CliRules {
 
 /// The web interface of a chassis manager from before Redfish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RestRules {
     /// Path of one answer about all nodes.
@@ -139,6 +157,7 @@ pub struct RestRules {
 
 /// Words of a web interface for resets; what has none goes to the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ResetWords {
     /// Power on.
@@ -157,6 +176,7 @@ pub struct ResetWords {
 
 /// The way to a node's serial console and back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ConsoleRules {
     /// Connects with the console.
@@ -174,6 +194,7 @@ pub struct ConsoleRules {
 
 /// Command texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CliCommands {
     /// Lists all nodes with their power.
@@ -204,6 +225,7 @@ pub struct CliCommands {
 
 /// Power orders; `cycle` and `reset` are made of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PowerCommands {
     /// Power on.
@@ -216,6 +238,7 @@ pub struct PowerCommands {
 
 /// How to read answers. Texts are compared in any letter case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CliAnswers {
     /// A line that begins so means that the firmware does not know the command.
@@ -242,6 +265,7 @@ fn pager() -> Vec<String> {
 
 /// Names of facts, each with its spellings; the first that is there is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct FactNames {
     /// Maker of the cartridge.
@@ -256,6 +280,7 @@ pub struct FactNames {
 
 /// How long to wait for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CliTiming {
     /// For the TCP connection and the key exchange.
@@ -276,6 +301,7 @@ pub struct CliTiming {
 
 /// Bounds on what is read, so that a broken device costs little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct CliLimits {
     /// Bytes of one answer.
@@ -298,6 +324,7 @@ impl Default for CliLimits {
 
 /// Something odd, and who saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Quirk {
     /// Short name with dashes.

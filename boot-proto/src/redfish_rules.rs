@@ -13,6 +13,7 @@ use crate::quantity::{ByteSize, Span};
 
 /// What the `redfish` driver needs to know of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RedfishRules {
     /// How `auto` knows the service. Of all profiles with a rule that fits,
@@ -64,6 +65,7 @@ pub type Properties = BTreeMap<String, Vec<String>>;
 
 /// One way to know a service; all its properties must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ServiceRule {
     /// Of the service root, which every visit reads first.
@@ -133,6 +135,7 @@ pub fn matches_pattern(pattern: &str, text: &str) -> bool {
 
 /// How to log in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginWay {
     /// One session, kept, renewed when it has run out, deleted at the end.
@@ -144,6 +147,7 @@ pub enum LoginWay {
 
 /// How to speak HTTP with the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct HttpRules {
     /// Whether a connection is used again. Many BMCs break kept connections.
@@ -177,6 +181,7 @@ impl Default for HttpRules {
 /// When collections are asked for with their members inside (`$expand`, DSP0266
 /// §7.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Expand {
     /// Never: what comes back is incomplete or wrong.
@@ -188,6 +193,7 @@ pub enum Expand {
 
 /// Where MACs are, and which are none of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct MacRules {
     /// BIOS attributes whose value is a MAC, `*` standing for any text; without
@@ -220,6 +226,7 @@ impl Default for MacRules {
 
 /// Power orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct PowerRules {
     /// Reset types that power on; the first that the service offers is sent.
@@ -275,6 +282,7 @@ impl Default for PowerRules {
 
 /// One-time boot orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BootRules {
     /// Targets of the override, by `pxe`, `http` and `disk`; the first that the
@@ -318,6 +326,7 @@ impl Default for BootRules {
 
 /// A way to set the boot override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BootWay {
     /// PATCH the system with its ETag in If-Match.
@@ -332,6 +341,7 @@ pub enum BootWay {
 
 /// Whether BootSourceOverrideMode is sent along with the override.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BootMode {
     /// Never: the property is read-only.
@@ -345,6 +355,7 @@ pub enum BootMode {
 
 /// Bounds on one visit, so that a broken service costs little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ServiceLimits {
     /// Bytes of one answer.

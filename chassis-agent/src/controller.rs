@@ -92,7 +92,8 @@ impl Controller {
             let visit = async {
                 let fleet = this.controller.fleet.clone();
                 let turn = fleet.turn(this.breaker.failures() > 0).await;
-                let pause = this.visit().await;
+                // On the heap, and only while it lasts: most devices wait.
+                let pause = Box::pin(this.visit()).await;
                 drop(turn);
                 sleep(pause).await;
             };

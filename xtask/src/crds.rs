@@ -1,4 +1,5 @@
-//! `cargo xtask crds`: the CustomResourceDefinitions into `deploy/crds`.
+//! `cargo xtask crds`: the CustomResourceDefinitions into `deploy/crds`, and the
+//! schema of hardware profiles beside them.
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub struct CrdsOptions {
 pub fn run(options: &CrdsOptions) -> anyhow::Result<()> {
     let folder = crate::cache::checkout().join("deploy/crds");
     if options.check {
+        crate::profile_schema::check()?;
         return check(&folder);
     }
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -31,7 +33,7 @@ pub fn run(options: &CrdsOptions) -> anyhow::Result<()> {
             .with_context(|| format!("writing {}", path.display()))?;
         println!("{}", path.display());
     }
-    Ok(())
+    crate::profile_schema::write()
 }
 
 fn check(folder: &Path) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ mod farm;
 mod image;
 mod kube_binaries;
 mod packages;
+mod profile_schema;
 mod run;
 mod test;
 

@@ -6,7 +6,7 @@ use moonfarm_tests::redfish::{BootHabit, VirtualBmc};
 use super::capture;
 
 /// Runs a command line with the address and the login of `bmc`.
-async fn run(bmc: &VirtualBmc, words: &[&str]) -> (String, Option<String>) {
+pub(super) async fn run(bmc: &VirtualBmc, words: &[&str]) -> (String, Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "secret\n").unwrap();

@@ -7,6 +7,7 @@ mod devices;
 mod faults;
 mod fragments;
 mod login;
+mod new_model;
 mod orders;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ fn profiles() -> Profiles {
 /// A built-in profile that does not wait between two attempts.
 fn hasty(name: &str, change: impl FnOnce(&mut RedfishRules)) -> Arc<HardwareProfile> {
     let mut profile = HardwareProfile::clone(&profiles().named(name).unwrap());
-    let rules = profile.redfish.as_mut().unwrap();
+    let rules = Arc::make_mut(profile.redfish.as_mut().unwrap());
     rules.http.pause = Span(0);
     rules.power.pause = Span(0);
     rules.boot.pause = Span(0);

@@ -40,13 +40,29 @@ fn peak_rss_mib(status: &str) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
+/// Processor time of our own children that have ended, in seconds: fields 16
+/// and 17 of /proc/self/stat.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn cpu_secs_of_children() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
+    ticks(&stat, 13).context("reading the times of children")
+}
+
 /// Fields 14 and 15 of /proc/PID/stat. The name in field 2 may hold blanks.
 fn cpu_secs(stat: &str) -> Option<f64> {
+    ticks(stat, 11)
+}
+
+/// The sum of two fields that follow each other, in seconds; the first is
+/// counted from behind the name.
+fn ticks(stat: &str, first: usize) -> Option<f64> {
     /// `USER_HZ`, which is 100 on every architecture Linux shows it for.
     const TICKS_PER_SECOND: f64 = 100.0;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+    Some((ticks(first)? + ticks(first + 1)?) / TICKS_PER_SECOND)
 }
 
 /// A line on what the figures were measured on.

@@ -1,6 +1,8 @@
 //! HTTP with one Redfish service: bounded, patient with what is known to pass,
 //! and never showing a password. Who logs in how is `session`.
 
+use std::sync::Arc;
+
 use boot_proto::redfish_rules::RedfishRules;
 use reqwest::{Method, Url, header};
 use serde_json::Value;
@@ -18,7 +20,7 @@ use crate::drivers::{DriverError, excerpt};
 /// A connection to one service.
 pub struct Client {
     endpoint: Endpoint,
-    rules: RedfishRules,
+    rules: Arc<RedfishRules>,
     tls: rustls::ClientConfig,
     /// Made when they are needed and let go after a visit, with their
     /// connections: thousands of devices would hold thousands of sockets, and a
@@ -68,7 +70,7 @@ impl Client {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(endpoint: Endpoint, rules: RedfishRules) -> Result<Self, DriverError> {
+    pub fn new(endpoint: Endpoint, rules: Arc<RedfishRules>) -> Result<Self, DriverError> {
         let failed = |reason: String| {
             DriverError::Profile(format!("{}: setting up TLS: {reason}", endpoint.address()))
         };
@@ -86,7 +88,7 @@ impl Client {
     }
 
     /// Goes on by the rules of another profile; a session is kept.
-    pub fn set_rules(&mut self, rules: RedfishRules) {
+    pub fn set_rules(&mut self, rules: Arc<RedfishRules>) {
         self.end_visit();
         self.sessions.set_way(rules.login);
         self.rules = rules;
@@ -108,7 +110,7 @@ impl Client {
         &self.endpoint
     }
 
-    pub(super) const fn rules(&self) -> &RedfishRules {
+    pub(super) fn rules(&self) -> &RedfishRules {
         &self.rules
     }
 

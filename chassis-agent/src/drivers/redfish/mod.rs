@@ -44,7 +44,7 @@ use walk::{System, Walk, service_root};
 pub struct Redfish {
     client: Client,
     profile: Arc<HardwareProfile>,
-    rules: RedfishRules,
+    rules: Arc<RedfishRules>,
     root: Option<Value>,
     /// The hosts by slot, as they were listed last.
     hosts: Vec<(String, String)>,
@@ -318,9 +318,10 @@ impl Redfish {
         boot::order(&mut self.client, &uri, wish, &self.profile.name).await
     }
 
-    /// Closes the connections; the session is kept.
+    /// Closes the connections and forgets the root; the session is kept.
     pub fn end_visit(&mut self) {
         self.client.end_visit();
+        self.root = None;
     }
 
     /// Deletes the session.
@@ -364,7 +365,7 @@ impl Redfish {
     }
 }
 
-fn rules_of(profile: &HardwareProfile) -> Result<RedfishRules, DriverError> {
+fn rules_of(profile: &HardwareProfile) -> Result<Arc<RedfishRules>, DriverError> {
     profile
         .redfish
         .clone()

@@ -5,6 +5,7 @@
 //! BMCs do, counts requests, and stands in for boot-server. So what is measured
 //! of chassis-agent is its own.
 
+mod peer;
 mod report;
 mod round;
 
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use self::report::{Bound, chassis_table, fleet_table};
+use self::report::{Bound, chassis_table, fleet_table, peer_table};
 use self::round::{Fleet, Round, measure};
 use super::programs::build_release;
 use crate::cache;
@@ -39,6 +40,10 @@ pub struct ScrapeOptions {
     /// Devices of the serial walk that all is compared with
     #[arg(long, default_value_t = 10)]
     serial: u32,
+    /// Devices of the scanner that all is compared with, one call each at once;
+    /// 0 leaves it out
+    #[arg(long, default_value_t = 32)]
+    peer: u32,
     /// Folders with the resources of the BMCs, instead of the usual mixture
     #[arg(long)]
     kind: Vec<PathBuf>,
@@ -80,6 +85,12 @@ pub fn run(options: &ScrapeOptions) -> Result<()> {
         serial = Some(measure(&fleet(options.serial, 0), 1)?);
     }
     println!("{}", fleet_table(&rounds, serial.as_ref()));
+    if options.peer > 0 {
+        say(&format!("rf_sys_inventory over {} BMCs", options.peer));
+        let devices = fleet(options.peer, 0);
+        let ours = measure(&devices, options.peer)?;
+        println!("{}", peer_table(&ours, &peer::measure(&devices)?));
+    }
     let mut rounds = Vec::new();
     for chassis in &options.chassis {
         say(&format!(

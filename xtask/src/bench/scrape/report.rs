@@ -1,5 +1,6 @@
 //! What was measured, as tables. Pure.
 
+use super::peer::PeerRound;
 use super::round::{Lap, Round};
 use crate::bench::samples::{number, ratio};
 use crate::bench::table::Table;
@@ -89,6 +90,27 @@ fn fleet_row(round: &Round, name: String) -> Vec<String> {
         number(inventory.usage.cpu_secs / devices * 1000.0),
         (inventory.stats.failures + power.stats.failures).to_string(),
     ]
+}
+
+/// chassis-agent and the other scanner over the same devices.
+pub fn peer_table(ours: &Round, theirs: &PeerRound) -> Table {
+    let mut table = Table::new(&["scanner", "BMCs", "at once", "seconds", "CPU s"]);
+    let devices = theirs.devices.to_string();
+    table.row([
+        "chassis-agent run".into(),
+        devices.clone(),
+        devices.clone(),
+        number(ours.inventory.secs),
+        number(ours.inventory.usage.cpu_secs),
+    ]);
+    table.row([
+        "rf_sys_inventory".into(),
+        devices.clone(),
+        devices,
+        number(theirs.secs),
+        number(theirs.cpu_secs),
+    ]);
+    table
 }
 
 /// The Moonshot chassis.

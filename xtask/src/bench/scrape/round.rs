@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Lines};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ pub struct Stats {
 }
 
 #[derive(Debug, Deserialize)]
-struct Event {
+pub(super) struct Event {
     event: String,
     sink: Option<String>,
     stats: Option<Stats>,
@@ -70,7 +70,7 @@ struct Event {
 }
 
 /// A program that ends with us.
-struct Running {
+pub(super) struct Running {
     child: Child,
     name: &'static str,
 }
@@ -106,19 +106,7 @@ impl Drop for Running {
 /// When a program ends early; the message has what it said.
 pub fn measure(fleet: &Fleet, visits: u32) -> Result<Round> {
     let folder = tempfile::tempdir().context("making a folder for the measurement")?;
-    let mut devices = Command::new(fleet.programs.join("virtual-fleet"));
-    devices
-        .args(["--bmcs", &fleet.bmcs.to_string()])
-        .args(["--chassis", &fleet.chassis.to_string()])
-        .arg("--folder")
-        .arg(folder.path())
-        .stdout(Stdio::piped());
-    for kind in &fleet.kinds {
-        devices.arg("--kind").arg(kind);
-    }
-    let mut devices = Running::start("virtual-fleet", &mut devices)?;
-    let stdout = devices.child.stdout.take().context("no stdout")?;
-    let mut events = BufReader::new(stdout).lines();
+    let (_devices, mut events) = start_devices(fleet, folder.path())?;
     let ready = next(&mut events, "ready")?;
     let log = folder.path().join("chassis-agent.log");
     let begun = Instant::now();
@@ -162,7 +150,28 @@ pub fn measure(fleet: &Fleet, visits: u32) -> Result<Round> {
     })
 }
 
-fn next(events: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Result<Event> {
+/// What `virtual-fleet` prints.
+type Events = Lines<BufReader<ChildStdout>>;
+
+/// Starts the devices; they are ready, and their manifests written, when their
+/// first line can be read.
+pub(super) fn start_devices(fleet: &Fleet, folder: &Path) -> Result<(Running, Events)> {
+    let mut devices = Command::new(fleet.programs.join("virtual-fleet"));
+    devices
+        .args(["--bmcs", &fleet.bmcs.to_string()])
+        .args(["--chassis", &fleet.chassis.to_string()])
+        .arg("--folder")
+        .arg(folder)
+        .stdout(Stdio::piped());
+    for kind in &fleet.kinds {
+        devices.arg("--kind").arg(kind);
+    }
+    let mut devices = Running::start("virtual-fleet", &mut devices)?;
+    let stdout = devices.child.stdout.take().context("no stdout")?;
+    Ok((devices, BufReader::new(stdout).lines()))
+}
+
+pub(super) fn next(events: &mut Events, name: &str) -> Result<Event> {
     let line = events
         .next()
         .with_context(|| format!("virtual-fleet ended before it was {name}"))??;
@@ -174,7 +183,7 @@ fn next(events: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Result<Event>
     Ok(event)
 }
 
-fn last_lines(log: &std::path::Path) -> String {
+fn last_lines(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = lines

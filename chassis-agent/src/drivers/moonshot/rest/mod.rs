@@ -52,7 +52,7 @@ impl Rest {
             ..RedfishRules::default()
         };
         Ok(Self {
-            client: Client::new(endpoint, http)?,
+            client: Client::new(endpoint, std::sync::Arc::new(http))?,
             rules,
             cli,
         })
