@@ -58,6 +58,14 @@ pub struct Script<'a> {
     pub image: Result<Digest, String>,
 }
 
+fn count_failures<'a>(outcomes: impl Iterator<Item = &'a str>) -> u32 {
+    outcomes.fold(0, |count: u32, outcome| match outcome {
+        "failed" => count.saturating_add(1),
+        "ready" => 0,
+        _ => count,
+    })
+}
+
 impl BootLog {
     /// Reads the log from the store.
     ///
@@ -82,6 +90,15 @@ impl BootLog {
     #[must_use]
     pub fn latest(&self, mac: MacAddr) -> Option<BootView> {
         self.book().latest(mac).map(|boot| boot.view.clone())
+    }
+
+    /// How many boots of the NIC with that MAC have failed since the last one that
+    /// became ready. A boot that neither did nor failed says nothing.
+    #[must_use]
+    pub fn failures_in_a_row(&self, mac: MacAddr) -> u32 {
+        let book = self.book();
+        let own = book.boots().filter(|boot| boot.view.mac == Some(mac));
+        count_failures(own.map(|boot| boot.view.outcome.as_str()))
     }
 
     /// When the firmware or boot loader of the NIC with that MAC last asked for

@@ -467,3 +467,20 @@ fn the_log_is_bounded_and_survives_a_restart() {
     assert_eq!(long.view.steps[0].message, "try 0");
     assert_eq!(long.view.steps.last().unwrap().message, "try 999");
 }
+
+#[test]
+fn failures_are_counted_since_the_last_ready_boot() {
+    for (outcomes, expected) in [
+        (&[][..], 0),
+        (&["failed", "failed"], 2),
+        (&["failed", "ready", "failed"], 1),
+        (&["failed", "running", "failed", "running"], 2),
+        (&["failed", "ready"], 0),
+    ] {
+        assert_eq!(
+            super::count_failures(outcomes.iter().copied()),
+            expected,
+            "{outcomes:?}"
+        );
+    }
+}

@@ -100,7 +100,10 @@ fn decide(app: &App, peer: Peer, said: &Said, claim: &Claim) -> Result<String, F
             .map_err(ToString::to_string),
     });
     match chosen {
-        Ok(chosen) => Ok(render(peer, &identity, &assignment, &chosen)),
+        Ok(chosen) => {
+            let failures = app.boots.failures_in_a_row(identity.mac);
+            Ok(render(peer, &identity, &assignment, &chosen, failures))
+        }
         Err(reason) => {
             tracing::warn!(machine = %assignment.machine, mac = %identity.mac, %reason, "no boot script");
             Ok(refusal(&reason.to_string()))
@@ -124,7 +127,7 @@ fn claimed(app: &App, inventory: &Inventory, peer: Peer, identity: &Identity) ->
         "a boot script on the client's own word: nobody has its address leased or reserved, so \
          that it will get no boot config");
     match choose_image(&app.images, inventory, assignment) {
-        Ok(chosen) => render(peer, identity, assignment, &chosen),
+        Ok(chosen) => render(peer, identity, assignment, &chosen, 0),
         Err(reason) => refusal(&reason.to_string()),
     }
 }
@@ -154,6 +157,7 @@ fn render(
     identity: &Identity,
     assignment: &crate::inventory::Assignment,
     chosen: &Chosen,
+    failures: u32,
 ) -> String {
     let manifest = &chosen.image.manifest;
     let mut arguments = manifest.kernel_arguments.clone();
@@ -167,6 +171,7 @@ fn render(
     let own = BootArguments {
         network: assignment.profile.network.clone(),
         recovery: assignment.profile.recovery.clone(),
+        failures,
         ..BootArguments::default()
     };
     arguments.push(own.render());
