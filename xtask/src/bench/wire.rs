@@ -107,8 +107,11 @@ impl Drop for Wire {
 }
 
 fn within(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace]).arg(program);
+    // `ip netns exec` would hide the control groups behind another /sys.
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg(program);
     command
 }
 

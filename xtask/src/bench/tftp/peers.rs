@@ -31,6 +31,10 @@ pub const PACKAGES: &[Package] = &[
         name: "iproute2",
         program: "ip",
     },
+    Package {
+        name: "util-linux",
+        program: "nsenter",
+    },
 ];
 
 /// A server that can be started.
