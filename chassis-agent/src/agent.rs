@@ -17,17 +17,21 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::controller::Controller;
+use crate::feed::Feed;
 use crate::fleet::Fleet;
-use crate::manifests::{self, Files};
+use crate::kubernetes::KubernetesOptions;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
-use crate::publish::BootServer;
+use crate::publish::{BootServer, Publish};
 use crate::watch_page;
 
 /// How the agent is to run.
 pub struct Options {
     /// Folder with manifests.
     pub manifests: PathBuf,
+    /// The API server that says what there is and hears what is seen, in place
+    /// of manifests and boot-server.
+    pub kubernetes: Option<KubernetesOptions>,
     /// URL of boot-server's management face.
     pub boot_server: String,
     /// File with the bearer token.
@@ -64,6 +68,7 @@ impl Options {
     ) -> Self {
         Self {
             manifests,
+            kubernetes: None,
             boot_server,
             token_file,
             ca_file: None,
@@ -109,11 +114,7 @@ pub async fn run_until_signal(options: Options) -> anyhow::Result<()> {
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.state)
         .with_context(|| format!("making the state folder {}", options.state.display()))?;
-    let boot_server = BootServer::new(
-        &options.boot_server,
-        options.token_file.clone(),
-        options.ca_file.as_ref(),
-    )?;
+    let (mut feed, publish) = open(&options).await?;
     let metrics = Metrics::default();
     let pages = match options.listen {
         None => None,
@@ -130,20 +131,22 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
         fleet: Fleet::new(many(options.visits), many(options.power_ons_of_all)),
         metrics,
         profiles: Arc::new(options.profiles.clone()),
-        boot_server,
+        publish,
         options,
         running: BTreeMap::new(),
     };
-    let mut files = manifests::read(&agent.options.manifests)?;
-    agent
-        .follow(manifests::chassis(&agent.options.manifests, &files)?)
-        .await;
+    let first = feed.first().await?;
+    agent.follow(first).await;
     agent.tell_if_idle();
     loop {
         agent.metrics.beat(clock::now());
         tokio::select! {
             () = told_to_stop(&mut stop) => break,
-            () = sleep(LOOK_AT_MANIFESTS) => agent.look_again(&mut files).await,
+            () = sleep(LOOK_AT_MANIFESTS) => {
+                if let Some(chassis) = feed.next().await {
+                    agent.follow(chassis).await;
+                }
+            }
         }
     }
     agent.follow(Vec::new()).await;
@@ -155,6 +158,28 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
     Ok(())
 }
 
+/// Where Chassis come from, and where what is seen goes.
+async fn open(options: &Options) -> anyhow::Result<(Feed, Arc<dyn Publish>)> {
+    if let Some(kubernetes) = &options.kubernetes {
+        return Feed::kubernetes(kubernetes, &options.state, identity()).await;
+    }
+    let boot_server = BootServer::new(
+        &options.boot_server,
+        options.token_file.clone(),
+        options.ca_file.as_ref(),
+    )?;
+    Ok((Feed::folder(&options.manifests)?, Arc::new(boot_server)))
+}
+
+/// What this agent calls itself among several: host and process.
+fn identity() -> String {
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
+    format!("{host}_{}", std::process::id())
+}
+
 /// Returns when `stop` says so, or when nobody is left to say it.
 pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
@@ -163,7 +188,7 @@ pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 struct Agent {
     options: Options,
     profiles: Arc<Profiles>,
-    boot_server: BootServer,
+    publish: Arc<dyn Publish>,
     fleet: Fleet,
     metrics: Metrics,
     running: BTreeMap<String, Running>,
@@ -176,29 +201,6 @@ struct Running {
 }
 
 impl Agent {
-    /// Follows a change of the manifests; a wrong change is told once and the
-    /// old state kept.
-    async fn look_again(&mut self, files: &mut Files) {
-        let folder = &self.options.manifests;
-        let found = match manifests::read(folder) {
-            Ok(found) if found == *files => return,
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(error = %anyhow::Error::new(error), "keeping the manifests read before");
-                return;
-            }
-        };
-        match manifests::chassis(folder, &found) {
-            Ok(chassis) => {
-                tracing::info!(chassis = chassis.len(), "manifests changed");
-                self.follow(chassis).await;
-                self.tell_if_idle();
-            }
-            Err(error) => tracing::error!(%error, "keeping the manifests read before"),
-        }
-        *files = found;
-    }
-
     fn tell_if_idle(&self) {
         if self.running.is_empty() {
             let manifests = self.options.manifests.display();
@@ -244,7 +246,7 @@ impl Agent {
             folder: self.options.manifests.clone(),
             known_hosts: self.options.state.join("known-hosts"),
             profiles: Arc::clone(&self.profiles),
-            boot_server: self.boot_server.clone(),
+            publish: Arc::clone(&self.publish),
             power_ons: usize::try_from(self.options.power_ons).unwrap_or(usize::MAX),
             network_boot_wait: self.options.network_boot_wait,
             fleet: self.fleet.clone(),

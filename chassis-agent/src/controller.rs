@@ -23,7 +23,7 @@ use crate::drivers::{self, ChassisDriver, DriverError, Scope};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
-use crate::publish::{BootServer, PublishError};
+use crate::publish::{Publish, PublishError};
 use crate::reconcile::{Action, Limits, Memory, Observation, reconcile};
 use crate::verdicts::Verdicts;
 
@@ -38,7 +38,7 @@ pub struct Controller {
     /// Hardware profiles.
     pub profiles: Arc<Profiles>,
     /// Whom to report to.
-    pub boot_server: BootServer,
+    pub publish: Arc<dyn Publish>,
     /// Machines that may be powered on per power interval.
     pub power_ons: usize,
     /// How long a machine may take from power-on to its request for a network
@@ -271,7 +271,7 @@ impl Loop {
     /// Reports; `None` when boot-server did not hear it.
     async fn report(&mut self, inventory: &ChassisInventory) -> Option<Vec<PowerOrder>> {
         let chassis = self.controller.chassis.name();
-        let result = self.controller.boot_server.report(chassis, inventory).await;
+        let result = self.controller.publish.report(chassis, inventory).await;
         self.controller.metrics.reported(result.is_ok());
         match result {
             Ok(orders) => {

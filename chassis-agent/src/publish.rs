@@ -1,7 +1,9 @@
 //! boot-server's management API: tells it what was seen, and hears what is
 //! wanted.
 
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use boot_proto::api::{ApiError, ChassisInventory, PowerOrders};
@@ -13,6 +15,9 @@ use crate::drivers::excerpt;
 /// Why boot-server could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
+    /// The API server failed.
+    #[error(transparent)]
+    Kubernetes(crate::kubernetes::KubernetesError),
     /// The token cannot be read.
     #[error("the token for boot-server")]
     Token(#[source] ConfigError),
@@ -54,6 +59,21 @@ pub enum PublishError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// What comes back from a report, in a while.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<PowerOrders, PublishError>> + Send + 'a>>;
+
+/// Where what is seen goes, and where what is wanted comes from.
+pub trait Publish: Send + Sync {
+    /// Reports what a chassis shows; the answer is what is wanted of it.
+    fn report<'a>(&'a self, chassis: &'a str, inventory: &'a ChassisInventory) -> Answer<'a>;
+}
+
+impl Publish for BootServer {
+    fn report<'a>(&'a self, chassis: &'a str, inventory: &'a ChassisInventory) -> Answer<'a> {
+        Box::pin(self.tell(chassis, inventory))
+    }
 }
 
 /// Largest answer that is read.
@@ -117,7 +137,7 @@ impl BootServer {
     ///
     /// # Errors
     /// When boot-server cannot be reached, refuses, or answers nonsense.
-    pub async fn report(
+    pub async fn tell(
         &self,
         chassis: &str,
         inventory: &ChassisInventory,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::kubernetes::Published;
 use boot_proto::quantity::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -199,14 +200,28 @@ pub struct ConsoleArgs {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Folder with manifests
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
+    pub manifests: Option<PathBuf>,
     /// Management address of boot-server
-    #[arg(long, value_name = "URL")]
-    pub boot_server: String,
+    #[arg(long, value_name = "URL", required_unless_present = "kubernetes")]
+    pub boot_server: Option<String>,
     /// File whose first line is the bearer token for boot-server
-    #[arg(long, value_name = "FILE")]
-    pub token_file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "kubernetes")]
+    pub token_file: Option<PathBuf>,
+    /// Take Chassis and desired power from a Kubernetes API server, and register
+    /// machines there; of several agents one works
+    #[arg(long, conflicts_with_all = ["manifests", "boot_server"])]
+    pub kubernetes: bool,
+    /// Kubeconfig of that API server; without it the pod's service account, or KUBECONFIG
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the resources; without it that of the kubeconfig or pod
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    pub namespace: Option<String>,
+    /// What machines are registered as: our own Machines, or dnsmasq-controller's
+    /// DhcpHosts (then nothing is ordered)
+    #[arg(long, value_enum, default_value = "machines")]
+    pub publish: Published,
     /// File with the certificate (PEM) that signs boot-server's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

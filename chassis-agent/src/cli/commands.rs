@@ -94,9 +94,16 @@ pub(super) async fn console(
 
 pub(super) async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let options = agent::Options {
-        manifests: args.manifests.clone(),
-        boot_server: args.boot_server.clone(),
-        token_file: args.token_file.clone(),
+        manifests: args.manifests.clone().unwrap_or_default(),
+        kubernetes: args
+            .kubernetes
+            .then(|| crate::kubernetes::KubernetesOptions {
+                kubeconfig: args.kubeconfig.clone(),
+                namespace: args.namespace.clone(),
+                publish: args.publish,
+            }),
+        boot_server: args.boot_server.clone().unwrap_or_default(),
+        token_file: args.token_file.clone().unwrap_or_default(),
         ca_file: args.ca_file.clone(),
         state: args.state.clone(),
         power_ons: args.power_ons,

@@ -1,0 +1,44 @@
+//! Kubernetes as the place where machines are registered: `Machine`s of our own
+//! API group, or dnsmasq-controller's `DhcpHosts`.
+//!
+//! Chassis, Machines and NodePools are watched; what is seen is written by
+//! server-side apply where it says something new. Of several agents one works:
+//! the one that holds the Lease.
+
+mod api;
+mod dhcp_hosts;
+mod leader;
+mod machines;
+mod secrets;
+mod sink;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+pub use api::{Cluster, KubernetesError};
+pub use leader::{INTERVAL as LEADER_INTERVAL, Leader};
+pub use secrets::resolve;
+pub use sink::{DhcpHostsSink, MachinesSink};
+
+/// Where the API server is and what is written there.
+#[derive(Clone, Debug)]
+pub struct KubernetesOptions {
+    /// Kubeconfig file; without one the pod's service account, or `KUBECONFIG`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the resources; without one that of the kubeconfig or pod.
+    pub namespace: Option<String>,
+    /// What machines are registered as.
+    pub publish: Published,
+}
+
+/// What machines are registered as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Published {
+    /// `Machine`s of moonfarm.dev.
+    #[default]
+    Machines,
+    /// `DhcpHosts` of dnsmasq.kvaps.cf, for farms that run kubefarm.
+    #[value(name = "dhcphosts")]
+    DhcpHosts,
+}
