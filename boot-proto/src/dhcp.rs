@@ -15,7 +15,7 @@ pub use dhcproto::v4::MessageType;
 use dhcproto::v4::{self, Encodable as _};
 
 use crate::ids::MacAddr;
-pub use client::{ClientFacts, IpxeFeatures, uuid_text};
+pub use client::{ClientFacts, IpxeFeatures, identifier_bytes, uuid_text};
 pub use options::{Options, code, relay};
 
 /// Port of servers and relay agents.

@@ -164,6 +164,8 @@ const fn matched(by: MatchedBy) -> &'static str {
     match by {
         MatchedBy::Mac => "by its MAC",
         MatchedBy::Uuid => "by its SMBIOS UUID",
+        MatchedBy::RelayPort => "by the relay port that it asks through",
+        MatchedBy::ClientId => "by its DHCP client identifier",
         MatchedBy::Name => "by its name",
         MatchedBy::CatchAll => "not known before; the catch-all pool takes it",
     }

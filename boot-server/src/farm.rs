@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use boot_proto::api::{ChassisInventory, ChassisView, MachineView, PowerOrders};
-use boot_proto::ids::Digest;
+use boot_proto::ids::{Digest, MacAddr};
 use boot_proto::manifest::Mistake;
 use boot_proto::report::MachineFacts;
 use boot_proto::resources::{ChassisSpec, Object};
@@ -214,6 +214,23 @@ impl Farm {
         self.apply(&mut state, vec![Change::Put(Box::new(machine))])?;
         self.publish(&state);
         Ok(assignment)
+    }
+
+    /// A machine that its relay port or its client identifier tells showed a
+    /// MAC. It is remembered, so that the boot face knows the machine by it.
+    ///
+    /// # Errors
+    /// When no such machine is known, or it cannot be remembered.
+    pub fn met_as(&self, machine: &str, mac: MacAddr, now: WallClock) -> Result<(), FarmError> {
+        let mut state = self.lock();
+        let mut record = record_of(&state, &self.inventory(), machine, now)?;
+        if !record.found.add_macs(&[mac]) {
+            return Ok(());
+        }
+        record.last_seen = now;
+        self.apply(&mut state, vec![Change::Put(Box::new(record))])?;
+        self.publish(&state);
+        Ok(())
     }
 
     /// Remembers what a machine found out about itself.

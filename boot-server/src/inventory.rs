@@ -77,6 +77,10 @@ pub enum MatchedBy {
     Mac,
     /// By its SMBIOS UUID; the MAC is new.
     Uuid,
+    /// By the relay port that it asks through.
+    RelayPort,
+    /// By its DHCP client identifier; the MAC is new.
+    ClientId,
     /// By the name of the Machine itself.
     Name,
     /// Not known before; a catch-all pool takes it.

@@ -19,6 +19,7 @@ pub mod ipxe;
 pub mod kubernetes;
 pub mod manifests;
 pub mod metrics;
+mod privileges;
 pub mod serve;
 pub mod store;
 pub mod tftp;

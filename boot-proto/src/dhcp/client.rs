@@ -102,6 +102,21 @@ fn arch_of_class(class: &[u8]) -> Option<u16> {
     rest.get(..5)?.parse().ok()
 }
 
+/// An identifier as operators write it into bytes: `0x01ab` and `01:ab` are
+/// bytes, all else is text.
+#[must_use]
+pub fn identifier_bytes(text: &str) -> Vec<u8> {
+    let digits = match text.strip_prefix("0x") {
+        Some(digits) => Some(digits.to_owned()),
+        None if text.contains(':') && text.split(':').all(|byte| byte.len() == 2) => {
+            Some(text.replace(':', ""))
+        }
+        None => None,
+    };
+    let bytes = digits.and_then(|digits| hex::decode(digits).ok());
+    bytes.unwrap_or_else(|| text.as_bytes().to_vec())
+}
+
 /// Option 97 as text in the spelling of `/sys/class/dmi/id/product_uuid`: type
 /// 0 and the 16 bytes of the SMBIOS structure, whose first three fields are
 /// little-endian (RFC 4578 §2.3, SMBIOS 3.7 §7.2.1). iPXE sends the same order.

@@ -43,6 +43,14 @@ pub struct MachineSpec {
     /// SMBIOS system UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
+    /// DHCP client identifier (option 61) that tells the machine where no MAC of
+    /// it is known: text, or bytes as `0x…` or `01:52:54:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Relay port that it hangs on (option 82). Whoever asks through that port
+    /// is this machine, and nobody is it through another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_port: Option<RelayPort>,
     /// Pool it belongs to, whatever the pools' own selections say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
@@ -64,6 +72,20 @@ pub struct MachineSpec {
     /// Node taints in addition to the pool's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
+}
+
+/// A port of a relay agent or switch, as option 82 names it (RFC 3046); text, or
+/// bytes as `0x…` or `00:04:…`. What is left out may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RelayPort {
+    /// Circuit, sub-option 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_id: Option<String>,
+    /// Remote end, sub-option 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
 }
 
 /// Power an operator wants.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
 pub use cluster::ClusterSpec;
 pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
-pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower};
+pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower, RelayPort};
 pub use network::{
     AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
     LinkMatch, MacChoice, NetworkSpec, RouteSpec, RouteTarget, TransmitHashPolicy, VlanSpec,
@@ -27,7 +27,7 @@ pub use network::{
 pub use node_pool::{MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
 pub use storage::{DiskFormat, DiskMatch, DiskSpec, FstabEntry, PartitionKind, PartitionSpec};
-pub use subnet::{AddressRange, DhcpMode, SubnetSpec};
+pub use subnet::{AddressRange, DhcpMode, StrangerLimit, SubnetSpec};
 pub use system::{OnFailure, RecoverySpec, Script, ScriptFailure, ScriptMoment, SshHostKeys, User};
 
 /// The `apiVersion` of every resource.

@@ -54,6 +54,9 @@ pub struct NodePoolSpec {
     /// Node taints in addition to the profiles'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
+    /// DHCP options by number or name after the profiles', values as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dhcp_options: BTreeMap<String, String>,
     /// Desired power of machines that do not say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<DesiredPower>,

@@ -56,9 +56,37 @@ pub struct SubnetSpec {
     /// address does not lie in the CIDR.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<Ipv4Addr>,
+    /// Whether a client that asks for an address which is not right here is told
+    /// so with a NAK. `false` where other DHCP servers give addresses of this
+    /// network, too.
+    #[serde(default = "yes")]
+    pub authoritative: bool,
+    /// Whether an address of the ranges is asked for a sign of life before it is
+    /// given to a client that did not have it before.
+    #[serde(default = "yes")]
+    pub probe: bool,
+    /// How many machines that nobody declared may get an address for the first
+    /// time; without it three quarters of the ranges, but 256 at least, in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strangers: Option<StrangerLimit>,
     /// DHCP options by number or name, values as text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dhcp_options: BTreeMap<String, String>,
+}
+
+/// A bound on machines that nobody declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StrangerLimit {
+    /// So many in a row.
+    pub burst: u32,
+    /// And so many more each minute.
+    pub per_minute: u32,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Addresses from `from` to `to`, both included.

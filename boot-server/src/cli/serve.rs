@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::http::TlsFiles;
 use crate::kubernetes::KubernetesOptions;
+use crate::privileges;
 use crate::serve::{ServeOptions, Server};
 
 /// Options of `serve`.
@@ -68,6 +69,11 @@ pub(super) struct ServeArgs {
     /// Folder of boot loaders.
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe")]
     loaders: PathBuf,
+    /// Keep all capabilities. Without it all but CAP_NET_BIND_SERVICE and
+    /// CAP_NET_RAW are given up, so that root reads and writes only what is
+    /// root's, as with folders in another user's home.
+    #[arg(long)]
+    keep_privileges: bool,
     /// Do not serve DHCP.
     #[arg(long)]
     no_dhcp: bool,
@@ -128,6 +134,12 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         tftp_single_port: args.tftp_single_port,
     };
     raise_open_files();
+    if !args.keep_privileges {
+        privileges::drop_all_but_needed();
+    }
+    if !args.no_dhcp || !args.no_tftp {
+        privileges::report_missing();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -1,6 +1,7 @@
 //! DHCP options that operators declare by number or name, with their values as
 //! text (`dhcpOptions` of Subnet and Profile).
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use boot_proto::dhcp::code;
@@ -14,6 +15,7 @@ enum Form {
     Number8,
     Number16,
     Number32,
+    Bytes,
     Flag,
     Domains,
     Routes,
@@ -22,7 +24,7 @@ enum Form {
 /// Options by code with the names of RFC 2132's headings as ISC and Kea write
 /// them, and what dnsmasq calls them.
 #[rustfmt::skip]
-const OPTIONS: [(u8, Form, &[&str]); 40] = [
+const OPTIONS: [(u8, Form, &[&str]); 41] = [
     (code::SUBNET_MASK, Form::Addresses, &["subnet-mask", "netmask"]),
     (2, Form::Number32, &["time-offset"]),
     (code::ROUTER, Form::Addresses, &["routers", "router"]),
@@ -49,6 +51,7 @@ const OPTIONS: [(u8, Form, &[&str]); 40] = [
     (40, Form::Text, &["nis-domain"]),
     (41, Form::Addresses, &["nis-servers", "nis-server"]),
     (code::NTP, Form::Addresses, &["ntp-servers", "ntp-server"]),
+    (code::VENDOR, Form::Bytes, &["vendor-encapsulated-options", "vendor-encap"]),
     (44, Form::Addresses, &["netbios-name-servers", "netbios-ns"]),
     (46, Form::Number8, &["netbios-node-type", "netbios-nodetype"]),
     (code::TFTP_SERVER, Form::Text, &["tftp-server-name", "tftp-server"]),
@@ -142,6 +145,58 @@ pub fn encode(name: &str, value: &str) -> Result<(u8, Vec<u8>), OptionMistake> {
     Ok((code, bytes))
 }
 
+/// Reads all declared options of one resource into code and bytes. Options
+/// named `43.6` are sub-options of 43, put together in the order of their
+/// numbers; what cannot be read is given to `mistake` and left out.
+pub fn encode_all<'a>(
+    options: impl IntoIterator<Item = (&'a String, &'a String)>,
+    mut mistake: impl FnMut(OptionMistake),
+) -> BTreeMap<u8, Vec<u8>> {
+    let mut encoded: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    let mut inner: BTreeMap<(u8, u8), Vec<u8>> = BTreeMap::new();
+    for (name, value) in options {
+        let read = match name.split_once('.') {
+            Some((outer, sub)) => encode_inner(name, outer, sub, value)
+                .map(|(at, bytes)| drop(inner.insert(at, bytes))),
+            None => encode(name, value).map(|(code, bytes)| drop(encoded.insert(code, bytes))),
+        };
+        if let Err(error) = read {
+            mistake(error);
+        }
+    }
+    for ((outer, code), bytes) in inner {
+        let option = encoded.entry(outer).or_default();
+        option.push(code);
+        option.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+        option.extend(bytes);
+    }
+    encoded
+}
+
+fn encode_inner(
+    name: &str,
+    outer: &str,
+    sub: &str,
+    value: &str,
+) -> Result<((u8, u8), Vec<u8>), OptionMistake> {
+    let unknown = || OptionMistake::Unknown(name.to_owned());
+    let (outer, _) = lookup(outer).ok_or_else(unknown)?;
+    if NOT_YOURS.contains(&outer) {
+        return Err(OptionMistake::Protocol(outer));
+    }
+    let sub = sub.parse().map_err(|_| unknown())?;
+    let bytes = hexadecimal(value)
+        .or_else(|| addresses(value))
+        .or_else(|| text(value))
+        .filter(|bytes| bytes.len() <= 255);
+    let bytes = bytes.ok_or_else(|| OptionMistake::Value {
+        name: name.to_owned(),
+        value: value.chars().take(80).collect(),
+        expected: "a value of at most 255 bytes",
+    })?;
+    Ok(((outer, sub), bytes))
+}
+
 fn lookup(name: &str) -> Option<(u8, Option<Form>)> {
     let name = name.trim();
     let name = name.strip_prefix("option:").unwrap_or(name);
@@ -164,6 +219,7 @@ impl Form {
         match self {
             Self::Addresses => addresses(value),
             Self::Text => text(value),
+            Self::Bytes => hexadecimal(value),
             Self::Number8 => value.trim().parse::<u8>().ok().map(|n| vec![n]),
             Self::Number16 => value
                 .trim()
@@ -194,6 +250,9 @@ impl Form {
         match self {
             Self::Addresses => "one or more IPv4 addresses with commas between them",
             Self::Text => "a text",
+            Self::Bytes => {
+                "bytes such as 0x0601 or 06:01; sub-options are declared one by one as 43.6"
+            }
             Self::Number8 => "a number from 0 to 255",
             Self::Number16 => "a number from 0 to 65535",
             Self::Number32 => "a 32-bit number",
@@ -309,6 +368,25 @@ mod tests {
                 "{name} {value}"
             );
         }
+    }
+
+    #[test]
+    fn sub_options_are_put_together() {
+        let declared: BTreeMap<String, String> = [
+            ("43.10", "text"),
+            ("43.6", "0x08"),
+            ("vendor-encapsulated-options.71", "10.0.0.1"),
+            ("54.1", "x"),
+            ("43.x", "x"),
+            ("mtu", "9000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let mut mistakes = Vec::new();
+        let encoded = encode_all(&declared, |mistake| mistakes.push(mistake));
+        let vendor = [&[6, 1, 8, 10, 4][..], b"text", &[71, 4, 10, 0, 0, 1]].concat();
+        assert_eq!(encoded, [(26, vec![0x23, 0x28]), (43, vendor)].into());
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
     }
 
     #[test]

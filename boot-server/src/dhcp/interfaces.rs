@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
+use super::packet::{self, Links};
+
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interface {
@@ -18,6 +20,8 @@ pub(super) struct Interface {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interfaces {
     pub by_index: BTreeMap<u32, Interface>,
+    /// Where whole frames can go out.
+    pub links: Links,
     /// All addresses of this host.
     pub own: Arc<[Ipv4Addr]>,
 }
@@ -63,7 +67,12 @@ impl Interfaces {
                 );
             }
         }
-        Ok(Self { by_index, own })
+        let links = packet::links()?;
+        Ok(Self {
+            by_index,
+            links,
+            own,
+        })
     }
 }
 

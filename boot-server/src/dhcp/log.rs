@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_proto::dhcp::MessageType;
+use boot_proto::ids::MacAddr;
 use boot_proto::time::Monotonic;
 
 use super::responder::{Decision, Ingress, Outcome, Reply, Why, message_word};
@@ -50,6 +51,10 @@ impl Talk {
                 | Why::Declined(_)
                 | Why::OnOtherLink(_)
                 | Why::NoServerAddress(_)
+                | Why::UnknownRelay(_)
+                | Why::OtherPort(_)
+                | Why::TooManyStrangers(_)
+                | Why::TooManyDeclined
         );
         let mac = || outcome.mac.map(|mac| mac.to_string());
         let (iface, machine) = (&*ingress.interface, outcome.machine.as_deref());
@@ -57,6 +62,14 @@ impl Talk {
             tracing::warn!(mac = mac(), iface, machine, error = %why, "DHCP message not answered");
         } else if !is_warning {
             tracing::debug!(mac = mac(), iface, machine, error = %why, "DHCP message not answered");
+        }
+    }
+
+    /// A client that sends without end is left alone from now on.
+    pub fn stopped(&mut self, mac: MacAddr, ingress: &Ingress) {
+        if self.may_say("quarantine") {
+            tracing::warn!(%mac, iface = &*ingress.interface,
+                "a client sends DHCP messages without end; it is left alone for a minute");
         }
     }
 

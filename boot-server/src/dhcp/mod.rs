@@ -6,10 +6,14 @@
 mod committer;
 pub mod custom;
 mod datagram;
+mod echo;
 mod interfaces;
 pub mod leases;
+pub mod limits;
 mod log;
-mod neighbour;
+mod packet;
+mod probe;
+mod probing;
 pub mod responder;
 mod router;
 mod sender;
@@ -32,8 +36,10 @@ use crate::farm::Farm;
 use crate::metrics::DhcpMetrics;
 use committer::Committer;
 use interfaces::Interfaces;
+use limits::Limits;
 use log::Talk;
-use neighbour::Neighbours;
+use packet::PacketSocket;
+use probing::Probing;
 use responder::Responder;
 use router::Solicitations;
 use sender::Sender;
@@ -133,13 +139,16 @@ pub fn spawn(
         }
     }
     let sockets: Arc<[UdpSocket]> = sockets.into();
-    let sender = || Sender {
+    let sender = || {
+        Sender {
         sockets: Arc::clone(&sockets),
-        neighbours: Neighbours::open()
-            .inspect_err(|error| tracing::warn!(%error, "no netlink; DHCP replies are broadcast"))
+        packets: PacketSocket::open()
+            .inspect_err(|error| tracing::warn!(%error, "no packet socket; answers to clients without an address are broadcast"))
             .ok(),
+        farm: Arc::clone(&farm),
         metrics: metrics.clone(),
         events: Arc::clone(&events),
+    }
     };
     let solicitations = Solicitations::open()
         .inspect_err(|error| tracing::debug!(%error, "router solicitations are not answered"))
@@ -162,6 +171,8 @@ pub fn spawn(
         solicitations,
         checked: None,
         talk: Talk::default(),
+        limits: Limits::default(),
+        probing: Probing::open(),
     };
     service.listen_for_solicitations();
     let thread = std::thread::Builder::new().name("dhcp".to_owned());

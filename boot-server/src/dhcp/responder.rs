@@ -21,14 +21,15 @@ use std::sync::Arc;
 use boot_proto::dhcp::{ClientFacts, Malformed, Message, MessageType, Op, PXE_PORT, code};
 use boot_proto::ids::MacAddr;
 use boot_proto::resources::{DhcpMode, Object, SubnetSpec};
-use boot_proto::time::WallClock;
+use boot_proto::time::{Monotonic, WallClock};
 use ipnet::Ipv4Net;
 
 pub use reason::message_word;
 
 use super::leases::{Change, LeaseTable};
+use super::limits::Limits;
 use crate::events::BootEvent;
-use crate::inventory::{Assignment, Client, Inventory, Unassigned};
+use crate::inventory::{Assignment, Client, Inventory, MatchedBy, Unassigned};
 
 /// How a datagram came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Ingress {
     pub source: SocketAddrV4,
     /// Port it came to: 67 or 4011.
     pub port: u16,
+    /// When it came.
+    pub at: Monotonic,
 }
 
 /// Where a reply goes (RFC 2131 §4.1).
@@ -150,6 +153,20 @@ pub enum Why {
     /// A RELEASE or DECLINE of a lease that is not the client's.
     #[error("the client holds no lease on {0}")]
     NotItsLease(Ipv4Addr),
+    /// The address is not right, and other servers may know better.
+    #[error("{0}; Subnet {1} says authoritative: false, so that it is not refused")]
+    NotAuthoritative(Refusal, String),
+    /// A machine that is bound to a relay port asks through another.
+    #[error("machine {0} is bound to another relay port (relayPort) than it asks through")]
+    OtherPort(String),
+    /// Too many machines that nobody knows.
+    #[error(
+        "machine is not known, and Subnet {0} or its relay port had too many new ones lately; declare it, or raise strangers in the Subnet"
+    )]
+    TooManyStrangers(String),
+    /// A client that declines whatever it is given.
+    #[error("the client declined too many addresses; this one does not rest")]
+    TooManyDeclined,
     /// A proxyDHCP service has nothing to say to this client.
     #[error("this network is served as proxyDHCP: only clients that boot are answered")]
     ProxyOnly,
@@ -191,6 +208,10 @@ pub struct Outcome {
     pub decision: Decision,
     /// What must be on disk before it is said.
     pub changes: Vec<Change>,
+    /// Address that is to be asked for a sign of life before the reply is sent.
+    pub probe: Option<Ipv4Addr>,
+    /// Machine that is to be known by the client's MAC from now on.
+    pub learned: Option<String>,
     /// What to tell the boot log once it is said.
     pub event: Option<BootEvent>,
     /// What the client sent; `None` where it is no DHCP message.
@@ -220,8 +241,19 @@ pub(super) struct Exchange<'a> {
     assignment: Assignment,
     /// Subnets of the link that the machine may have an address of.
     subnets: Vec<&'a Object<SubnetSpec>>,
+    limits: &'a mut Limits,
     changes: Vec<Change>,
+    probe: Option<Ipv4Addr>,
     event: Option<BootEvent>,
+}
+
+/// What was decided before, and bounds what is decided now.
+#[derive(Debug)]
+pub struct Memory<'a> {
+    /// Leases and offers.
+    pub leases: &'a mut LeaseTable,
+    /// Limits of clients.
+    pub limits: &'a mut Limits,
 }
 
 impl Responder {
@@ -229,7 +261,7 @@ impl Responder {
     pub fn handle(
         self,
         inventory: &Inventory,
-        leases: &mut LeaseTable,
+        memory: Memory<'_>,
         now: WallClock,
         ingress: &Ingress,
         datagram: &[u8],
@@ -237,12 +269,14 @@ impl Responder {
         let mut outcome = Outcome {
             decision: Decision::Silent(Why::NotARequest),
             changes: Vec::new(),
+            probe: None,
+            learned: None,
             event: None,
             kind: None,
             mac: None,
             machine: None,
         };
-        match self.decide(inventory, leases, now, ingress, datagram, &mut outcome) {
+        match self.decide(inventory, memory, now, ingress, datagram, &mut outcome) {
             Ok(reply) => outcome.decision = Decision::Reply(Box::new(reply)),
             Err(why) => outcome.decision = Decision::Silent(why),
         }
@@ -252,7 +286,7 @@ impl Responder {
     fn decide(
         self,
         inventory: &Inventory,
-        leases: &mut LeaseTable,
+        Memory { leases, limits }: Memory<'_>,
         now: WallClock,
         ingress: &Ingress,
         datagram: &[u8],
@@ -276,6 +310,9 @@ impl Responder {
                     leases, now, ingress, message, mac, outcome,
                 ));
             }
+            MessageType::Decline if !limits.decline(mac, ingress.at) => {
+                return Err(Why::TooManyDeclined);
+            }
             MessageType::Decline => {
                 return Err(request::decline(
                     leases, now, ingress, message, mac, outcome,
@@ -286,10 +323,11 @@ impl Responder {
         }
         let (mode, subnets) = link::subnets(inventory, ingress, message)?;
         let facts = ClientFacts::of(message);
-        let assignment = inventory.assign(&Client {
+        let client = Client {
             mac,
             uuid: facts.uuid.clone(),
-        })?;
+        };
+        let assignment = link::assignment(inventory, message, &client)?;
         outcome.machine = Some(assignment.machine.clone());
         let mut exchange = Exchange {
             responder: self,
@@ -301,7 +339,9 @@ impl Responder {
             facts,
             assignment,
             subnets,
+            limits,
             changes: Vec::new(),
+            probe: None,
             event: None,
         };
         let reply = if mode == DhcpMode::Proxy || ingress.port == PXE_PORT {
@@ -312,6 +352,12 @@ impl Responder {
         if let (MessageType::Discover, Err(why)) = (kind, &reply) {
             exchange.event = exchange.unanswered(why);
         }
+        let is_new_mac = inventory.machine_of_mac(mac) != Some(&exchange.assignment.machine);
+        let by = exchange.assignment.matched;
+        if matches!(by, MatchedBy::RelayPort | MatchedBy::ClientId) && is_new_mac {
+            outcome.learned = Some(exchange.assignment.machine.clone());
+        }
+        outcome.probe = exchange.probe;
         outcome.changes = exchange.changes;
         outcome.event = exchange.event;
         reply

@@ -4,12 +4,16 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 
-use boot_proto::dhcp::{CLIENT_PORT, SERVER_PORT};
+use boot_proto::dhcp::{CLIENT_PORT, SERVER_PORT, code};
+use boot_proto::ids::MacAddr;
+use nix::sys::socket::LinkAddr;
 
 use super::datagram::send;
-use super::neighbour::Neighbours;
+use super::packet::PacketSocket;
 use super::responder::{Decision, Destination, Outcome, Reply, message_word};
+use crate::clock;
 use crate::events::EventSink;
+use crate::farm::Farm;
 use crate::metrics::DhcpMetrics;
 
 /// A decision with what is needed to send it.
@@ -20,12 +24,15 @@ pub(super) struct Answer {
     pub socket: usize,
     /// Interface its request came in on.
     pub interface: u32,
+    /// That interface, for whole frames, where it is an Ethernet.
+    pub link: Option<LinkAddr>,
 }
 
 /// Sends replies and tells of it. Each thread has one.
 pub(super) struct Sender {
     pub sockets: Arc<[UdpSocket]>,
-    pub neighbours: Option<Neighbours>,
+    pub packets: Option<PacketSocket>,
+    pub farm: Arc<Farm>,
     pub metrics: DhcpMetrics,
     pub events: Arc<dyn EventSink>,
 }
@@ -33,8 +40,11 @@ pub(super) struct Sender {
 impl Sender {
     /// Sends what a decision says, if it says anything.
     pub fn conclude(&self, answer: Answer) {
+        if let (Some(machine), Some(mac)) = (&answer.outcome.learned, answer.outcome.mac) {
+            self.learn(machine, mac);
+        }
         if let Decision::Reply(reply) = &answer.outcome.decision {
-            match self.send(reply, answer.socket, answer.interface) {
+            match self.send(reply, &answer) {
                 Ok(()) => self
                     .metrics
                     .replied(message_word(reply.message.message_type())),
@@ -50,34 +60,58 @@ impl Sender {
         }
     }
 
-    fn send(&self, reply: &Reply, at: usize, interface: u32) -> io::Result<()> {
-        let Some(socket) = self.sockets.get(at) else {
+    fn learn(&self, machine: &str, mac: MacAddr) {
+        if let Err(error) = self.farm.met_as(machine, mac, clock::wall()) {
+            let error = crate::images::chain(&error);
+            tracing::warn!(machine, %mac, error, "a machine's MAC is not remembered");
+        }
+    }
+
+    fn send(&self, reply: &Reply, answer: &Answer) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(answer.socket) else {
             return Ok(());
         };
         let datagram = reply.message.encode(reply.limit);
-        let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         // Routed destinations find their own way out.
         let (to, interface) = match reply.to {
             Destination::Relay(giaddr) => (SocketAddrV4::new(giaddr, SERVER_PORT), 0),
             Destination::Client(address) => (address, 0),
-            Destination::Broadcast => (broadcast, interface),
-            Destination::Hardware(mac, address) => {
-                match self
-                    .neighbours
-                    .as_ref()
-                    .map(|neighbours| neighbours.set(interface, address, mac))
-                {
-                    Some(Ok(())) => (SocketAddrV4::new(address, CLIENT_PORT), interface),
-                    // Without CAP_NET_ADMIN: all clients take broadcasts, it
-                    // only costs their neighbours a glance.
-                    Some(Err(error)) => {
-                        tracing::debug!(%mac, ip = %address, %error, "no neighbour entry; the reply is broadcast");
-                        (broadcast, interface)
-                    }
-                    None => (broadcast, interface),
-                }
+            Destination::Hardware(mac, address)
+                if self.unicast(reply, answer, (mac, address), &datagram) =>
+            {
+                return Ok(());
             }
+            // Without CAP_NET_RAW: all clients take broadcasts, it only costs
+            // their neighbours a glance.
+            Destination::Hardware(..) | Destination::Broadcast => (
+                SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT),
+                answer.interface,
+            ),
         };
         send(socket, &datagram, to, interface)
+    }
+    /// Sends to a client that does not have its address yet; false where that
+    /// cannot be done.
+    fn unicast(
+        &self,
+        reply: &Reply,
+        answer: &Answer,
+        (mac, address): (MacAddr, Ipv4Addr),
+        datagram: &[u8],
+    ) -> bool {
+        let server = reply.message.options.address(code::SERVER_ID);
+        let (Some(packets), Some(link), Some(server)) = (&self.packets, &answer.link, server)
+        else {
+            return false;
+        };
+        let ends = (
+            SocketAddrV4::new(server, SERVER_PORT),
+            SocketAddrV4::new(address, CLIENT_PORT),
+        );
+        let sent = packets.send(link, mac, ends, datagram);
+        if let Err(error) = &sent {
+            tracing::debug!(%mac, ip = %address, %error, "no frame could be sent; the reply is broadcast");
+        }
+        sent.is_ok()
     }
 }

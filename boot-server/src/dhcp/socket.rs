@@ -1,13 +1,15 @@
 //! Receives DHCP and decides: one thread, one socket for each port. What gives
 //! or ends a lease is handed to the committer; all else is answered at once.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use boot_proto::dhcp::{MAX_MESSAGE_BYTES, SERVER_PORT};
+use boot_proto::ids::MacAddr;
+use boot_proto::resources::Object;
 use boot_proto::time::Monotonic;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,8 +18,10 @@ use super::committer::Committer;
 use super::datagram::{Arrival, receive};
 use super::interfaces::Interfaces;
 use super::leases::Leases;
+use super::limits::{self, Limits};
 use super::log::{self, Talk};
-use super::responder::{Decision, Ingress, Outcome, Responder, message_word};
+use super::probing::{Parked, Probing};
+use super::responder::{Decision, Ingress, Memory, Outcome, Responder, Why, message_word};
 use super::router::Solicitations;
 use super::sender::{Answer, Sender};
 use crate::clock;
@@ -51,6 +55,8 @@ pub(super) struct Service {
     /// The inventory whose declared options were checked last.
     pub checked: Option<Arc<Inventory>>,
     pub talk: Talk,
+    pub limits: Limits,
+    pub probing: Probing,
 }
 
 impl Service {
@@ -67,6 +73,7 @@ impl Service {
             for socket in 0..self.sockets.len() {
                 self.drain(socket, &inventory, &mut buffer);
             }
+            self.conclude_probes(&inventory, clock::monotonic());
             self.committer.queue.wake();
             self.answer_solicitations();
         }
@@ -82,7 +89,9 @@ impl Service {
         );
         let solicitations = self.solicitations.iter();
         polled.extend(solicitations.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut polled, PollTimeout::from(TICK_MILLIS)) {
+        let probes = self.probing.socket();
+        polled.extend(probes.map(|socket| PollFd::new(socket, PollFlags::POLLIN)));
+        match poll(&mut polled, self.patience()) {
             Ok(_) => polled.first().and_then(PollFd::any) != Some(true),
             Err(Errno::EINTR) => true,
             Err(error) => {
@@ -90,6 +99,15 @@ impl Service {
                 false
             }
         }
+    }
+
+    /// How long to wait where nothing arrives.
+    fn patience(&self) -> PollTimeout {
+        let wait = self.probing.deadline().map(|deadline| {
+            let millis = deadline.since(clock::monotonic()).as_millis();
+            u16::try_from(millis).unwrap_or(u16::MAX).saturating_add(1)
+        });
+        PollTimeout::from(wait.unwrap_or(TICK_MILLIS).min(TICK_MILLIS))
     }
 
     /// Decides on what has arrived on one socket.
@@ -125,17 +143,23 @@ impl Service {
         datagram: &[u8],
         (socket, interface): (usize, u32),
     ) {
+        if !self.may_ask(ingress, datagram) {
+            return;
+        }
         let (responder, now) = (self.responder, clock::wall());
+        let link = self.interfaces.links.get(&interface).copied();
         let queue = &self.committer.queue;
-        let (talk, sender) = (&mut self.talk, &self.sender);
-        let at_once = self.leases.decide(|table| {
-            let outcome = responder.handle(inventory, table, now, ingress, datagram);
+        let (talk, sender, limits) = (&mut self.talk, &self.sender, &mut self.limits);
+        let at_once = self.leases.decide(|leases| {
+            let memory = Memory { leases, limits };
+            let outcome = responder.handle(inventory, memory, now, ingress, datagram);
             count(sender, &outcome);
             talk.decision(ingress, &outcome);
             let answer = Answer {
                 outcome,
                 socket,
                 interface,
+                link,
             };
             if answer.outcome.changes.is_empty() {
                 return Some(answer);
@@ -143,8 +167,66 @@ impl Service {
             queue.push(answer);
             None
         });
-        if let Some(answer) = at_once {
+        let Some(answer) = at_once else {
+            return;
+        };
+        match answer.outcome.probe {
+            Some(address) => self.probe(address, answer, ingress, datagram),
+            None => self.sender.conclude(answer),
+        }
+    }
+
+    /// Whether the sender is within its limit; what is beyond costs next to nothing.
+    fn may_ask(&mut self, ingress: &Ingress, datagram: &[u8]) -> bool {
+        let mac = datagram.get(28..34).and_then(|mac| mac.try_into().ok());
+        let Some(mac) = mac.map(|octets: [u8; 6]| MacAddr::new(octets)) else {
+            return true;
+        };
+        match self.limits.message(mac, ingress.at) {
+            limits::Verdict::Pass => return true,
+            limits::Verdict::Stopped => self.talk.stopped(mac, ingress),
+            limits::Verdict::Held => {}
+        }
+        self.sender.metrics.silent("quarantine");
+        false
+    }
+
+    fn probe(&mut self, address: Ipv4Addr, answer: Answer, ingress: &Ingress, datagram: &[u8]) {
+        let parked = Box::new(Parked {
+            answer,
+            ingress: ingress.clone(),
+            datagram: datagram.to_vec(),
+        });
+        if let Some(answer) = self.probing.park(address, parked, ingress.at) {
             self.sender.conclude(answer);
+        }
+    }
+
+    /// Offers what nobody answered on, and something else where somebody did.
+    fn conclude_probes(&mut self, inventory: &Inventory, now: Monotonic) {
+        for (address, parked) in self.probing.answered() {
+            let Parked {
+                mut answer,
+                ingress,
+                datagram,
+            } = *parked;
+            let mac = answer.outcome.mac.unwrap_or(MacAddr::new([0; 6]));
+            tracing::warn!(ip = %address, %mac, "an address of a range is in use by a host that has no lease; it rests");
+            self.sender.metrics.failed("address-in-use");
+            let subnet = inventory.subnet_of(address).map(Object::name);
+            let queue = &self.committer.queue;
+            let way = (answer.socket, answer.interface);
+            self.leases.decide(|table| {
+                let rest = table.rest(address, mac, subnet.unwrap_or_default(), clock::wall());
+                answer.outcome.decision = Decision::Silent(Why::Declined(address));
+                answer.outcome.event = None;
+                answer.outcome.changes = vec![rest];
+                queue.push(answer);
+            });
+            self.decide(inventory, &ingress, &datagram, way);
+        }
+        for parked in self.probing.silent(now) {
+            self.sender.conclude(parked.answer);
         }
     }
 
@@ -166,6 +248,7 @@ impl Service {
                 .then_some(arrival.to),
             source: arrival.source,
             port,
+            at: clock::monotonic(),
         })
     }
 

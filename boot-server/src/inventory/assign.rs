@@ -51,6 +51,49 @@ impl Inventory {
         Ok(self.decide(&stranger, MatchedBy::CatchAll, Some(client)))
     }
 
+    /// The machine that hangs on a relay port (option 82), by circuit id and
+    /// remote id.
+    #[must_use]
+    pub fn machine_of_port(&self, circuit: &[u8], remote: &[u8]) -> Option<&str> {
+        if self.index.by_port.is_empty() {
+            return None;
+        }
+        let (circuit, remote) = (Some(circuit.to_vec()), Some(remote.to_vec()));
+        let ids = [
+            (circuit.clone(), remote.clone()),
+            (circuit, None),
+            (None, remote),
+        ];
+        let at = ids.iter().find_map(|id| self.index.by_port.get(id))?;
+        self.known(*at).map(|known| known.name.as_str())
+    }
+
+    /// Whether a machine is bound to a relay port.
+    #[must_use]
+    pub fn is_bound_to_port(&self, machine: &str) -> bool {
+        let port = self.named(machine).map(|known| &known.spec.relay_port);
+        port.and_then(|port| super::index::port_id(port.as_ref()?))
+            .is_some()
+    }
+
+    /// The machine that a DHCP client identifier (option 61) tells.
+    #[must_use]
+    pub fn machine_of_client_id(&self, id: &[u8]) -> Option<&str> {
+        self.known(*self.index.by_client_id.get(id)?)
+            .map(|known| known.name.as_str())
+    }
+
+    /// Decides for a client that is known to be the machine of that name.
+    #[must_use]
+    pub fn assign_as(
+        &self,
+        machine: &str,
+        matched: MatchedBy,
+        client: &Client,
+    ) -> Option<Assignment> {
+        Some(self.decide(self.named(machine)?, matched, Some(client)))
+    }
+
     /// Decides for the machine of that name.
     #[must_use]
     pub fn assignment_of(&self, machine: &str) -> Option<Assignment> {
@@ -103,6 +146,7 @@ impl Inventory {
             merged.merge(&ProfileSpec {
                 labels: pool.labels.clone(),
                 taints: pool.taints.clone(),
+                dhcp_options: pool.dhcp_options.clone(),
                 ..ProfileSpec::default()
             });
         }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
+use boot_proto::dhcp::identifier_bytes;
 use boot_proto::ids::MacAddr;
-use boot_proto::resources::MachineSpec;
+use boot_proto::resources::{MachineSpec, RelayPort};
 use boot_proto::slot::Slot;
 use boot_proto::uuid;
 
@@ -19,6 +20,19 @@ pub(super) struct Index {
     pub by_uuid: HashMap<String, usize>,
     pub by_place: HashMap<(String, Slot), usize>,
     pub by_address: HashMap<Ipv4Addr, usize>,
+    pub by_client_id: HashMap<Vec<u8>, usize>,
+    /// By circuit id and remote id, of which one may be left open.
+    pub by_port: HashMap<PortId, usize>,
+}
+
+/// Circuit id and remote id of a relay port.
+pub(super) type PortId = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// A declared relay port in bytes; `None` where it says nothing.
+pub(super) fn port_id(port: &RelayPort) -> Option<PortId> {
+    let bytes = |text: &Option<String>| text.as_deref().map(identifier_bytes);
+    let id = (bytes(&port.circuit_id), bytes(&port.remote_id));
+    (id != (None, None)).then_some(id)
 }
 
 /// Every machine once, sorted by name.
@@ -131,6 +145,17 @@ impl Index {
             }
             if let Some(address) = known.spec.address {
                 index.by_address.entry(address).or_insert(at);
+            }
+            if let Some(id) = &known.spec.client_id {
+                let id = identifier_bytes(id);
+                // Type 0 marks an identifier that is no hardware address
+                // (RFC 2132 §9.14); some clients leave the type out.
+                let typed = [&[0], &id[..]].concat();
+                index.by_client_id.entry(typed).or_insert(at);
+                index.by_client_id.entry(id).or_insert(at);
+            }
+            if let Some(port) = known.spec.relay_port.as_ref().and_then(port_id) {
+                index.by_port.entry(port).or_insert(at);
             }
         }
         // A UUID that two machines have is a placeholder that our list lacks.

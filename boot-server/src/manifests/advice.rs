@@ -16,13 +16,17 @@ pub fn option_mistakes(
     let subnets = subnets.map(|it| ("Subnet", it.name(), &it.spec.dhcp_options));
     let profiles = declared.profiles.values();
     let profiles = profiles.map(|it| ("Profile", it.name(), &it.spec.dhcp_options));
+    let pools = declared.pools.values();
+    let pools = pools.map(|it| ("NodePool", it.name(), &it.spec.dhcp_options));
     subnets
         .chain(profiles)
+        .chain(pools)
         .flat_map(|(kind, resource, options)| {
-            options.iter().filter_map(move |(name, value)| {
-                let error = custom::encode(name, value).err()?;
-                Some((kind, resource, error))
-            })
+            let mut mistakes = Vec::new();
+            custom::encode_all(options, |mistake| mistakes.push(mistake));
+            mistakes
+                .into_iter()
+                .map(move |mistake| (kind, resource, mistake))
         })
 }
 

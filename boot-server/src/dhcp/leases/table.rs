@@ -52,6 +52,9 @@ pub struct LeaseTable {
     /// Leases by their end, so that the one that ended first is reused first.
     by_end: BTreeSet<(WallClock, Ipv4Addr)>,
     offers: HashMap<Ipv4Addr, Offer>,
+    /// What each client was offered last; an entry whose offer is gone is passed
+    /// over.
+    offer_of: HashMap<MacAddr, Ipv4Addr>,
     /// Offers in the order they were made; entries that no longer match
     /// `offers` are passed over.
     offer_order: VecDeque<(u64, Ipv4Addr)>,
@@ -151,25 +154,11 @@ impl LeaseTable {
         let reused = ended
             .map(|(_, address)| *address)
             .filter(|address| is_in(ranges, *address))
-            .find(&suits)
-            // A range counts as spent: what this client was offered of it
-            // before, it is offered again.
-            .or_else(|| {
-                self.offers_to(mac)
-                    .filter(|at| is_in(ranges, *at))
-                    .find(&suits)
-            });
+            .find(&suits);
         for from in spent {
             self.spent_until.insert(from, now.after(SPENT_TIME));
         }
         reused
-    }
-
-    fn offers_to(&self, mac: MacAddr) -> impl Iterator<Item = Ipv4Addr> {
-        let offers = self.offers.iter();
-        offers
-            .filter(move |(_, offer)| offer.mac == mac)
-            .map(|(address, _)| *address)
     }
 
     /// The oldest offer in `ranges` that may be taken from its client, who has
@@ -253,6 +242,12 @@ impl LeaseTable {
             },
         );
         self.offer_order.push_back((number, address));
+        self.offer_of.insert(mac, address);
+        if self.offer_of.len() > 2 * MAX_OFFERS {
+            let offers = &self.offers;
+            self.offer_of
+                .retain(|mac, at| offers.get(at).is_some_and(|offer| offer.mac == *mac));
+        }
         while self.offers.len() > MAX_OFFERS || self.offer_order.len() > 2 * MAX_OFFERS {
             let Some((number, address)) = self.offer_order.pop_front() else {
                 break;
@@ -265,6 +260,13 @@ impl LeaseTable {
                 self.offers.remove(&address);
             }
         }
+    }
+
+    /// The address that a client was offered last and may still take.
+    #[must_use]
+    pub fn offer_to(&self, mac: MacAddr, now: WallClock) -> Option<Ipv4Addr> {
+        let address = *self.offer_of.get(&mac)?;
+        (self.offered_to(address, now) == Some(mac)).then_some(address)
     }
 
     /// How many offers are kept.

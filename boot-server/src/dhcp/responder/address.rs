@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use boot_proto::resources::{Object, SubnetSpec};
+use boot_proto::dhcp::code;
+use boot_proto::resources::{AddressRange, Object, SubnetSpec};
 
 use super::super::leases::{Lease, LeaseKind, LeaseTable};
-use super::{Exchange, Refusal, Why};
+use super::super::limits::Rate;
+use super::{Exchange, Refusal, Why, link};
 use crate::inventory::MatchedBy;
 
 /// An address with what it comes from.
@@ -18,7 +20,7 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Exchange<'a> {
     /// The address to offer: reserved, had before, asked for, or any.
-    pub(super) fn choose(&self, leases: &mut LeaseTable) -> Result<Choice<'a>, Why> {
+    pub(super) fn choose(&mut self, leases: &mut LeaseTable) -> Result<Choice<'a>, Why> {
         if let Some(reserved) = self.reservation() {
             if self.may_take_reservation(leases, reserved.address) {
                 return Ok(reserved);
@@ -26,7 +28,15 @@ impl<'a> Exchange<'a> {
             tracing::warn!(mac = %self.mac, ip = %reserved.address, machine = self.assignment.machine,
                 "the reserved address is held by another client; a dynamic one is given meanwhile");
         }
-        if let Some(choice) = self.had_before(leases).or_else(|| self.asked_for(leases)) {
+        let before = self.had_before(leases).or_else(|| {
+            let offered = leases.offer_to(self.mac, self.now)?;
+            self.dynamic(leases, offered)
+        });
+        if let Some(choice) = before {
+            return Ok(choice);
+        }
+        self.admit()?;
+        if let Some(choice) = self.asked_for(leases) {
             return Ok(choice);
         }
         let first = self
@@ -56,6 +66,28 @@ impl<'a> Exchange<'a> {
         } else {
             Why::NoRange(first)
         })
+    }
+
+    /// Strangers get new addresses at a bounded rate only.
+    fn admit(&mut self) -> Result<(), Why> {
+        if self.assignment.matched != MatchedBy::CatchAll {
+            return Ok(());
+        }
+        let Some(subnet) = self.subnets.first() else {
+            return Ok(());
+        };
+        let port = self.message.options.has(code::RELAY_AGENT);
+        let port = port.then(|| link::port(self.message));
+        let limit = stranger_limit(&subnet.spec);
+        let at = self.ingress.at;
+        if self
+            .limits
+            .stranger(subnet.name(), limit, port.as_ref(), at)
+        {
+            Ok(())
+        } else {
+            Err(Why::TooManyStrangers(subnet.name().to_owned()))
+        }
     }
 
     /// For a machine that is declared or was met before, where nothing is free:
@@ -259,4 +291,21 @@ fn is_in_range(subnet: &Object<SubnetSpec>, address: Ipv4Addr) -> bool {
         .ranges
         .iter()
         .any(|range| range.contains(address))
+}
+
+/// As declared, else three quarters of the ranges in a row, and a hundredth of
+/// them each minute; a small range may be filled by the rack it is for.
+fn stranger_limit(subnet: &SubnetSpec) -> Rate {
+    let addresses: u64 = subnet.ranges.iter().map(AddressRange::count).sum();
+    let share = |part: u64| u32::try_from(part).unwrap_or(u32::MAX);
+    match subnet.strangers {
+        Some(limit) => Rate {
+            burst: limit.burst,
+            per_minute: limit.per_minute,
+        },
+        None => Rate {
+            burst: share(addresses / 4 * 3).max(256),
+            per_minute: share(addresses / 100).max(4),
+        },
+    }
 }

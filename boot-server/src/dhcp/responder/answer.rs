@@ -59,6 +59,11 @@ impl Exchange<'_> {
     /// a relay is told to do so by the broadcast flag.
     pub(super) fn refuse(&self, refusal: Refusal) -> Result<Reply, Why> {
         let subnet = self.subnets.first().ok_or(Why::NoRecord)?;
+        let chose_us = self.message.options.has(code::SERVER_ID);
+        if !subnet.spec.authoritative && !chose_us {
+            let name = subnet.name().to_owned();
+            return Err(Why::NotAuthoritative(refusal, name));
+        }
         let server = self.server_address(&subnet.spec)?;
         let mut message = self.message.reply(MessageType::Nak);
         message
@@ -141,27 +146,22 @@ impl Exchange<'_> {
     /// Options that the operator declared, a profile's before the subnet's.
     /// They are sent asked for or not, as whoever declared them wants it.
     fn declared_options(&self, message: &mut Message, subnet: &SubnetSpec) {
-        let declared = subnet
-            .dhcp_options
-            .iter()
-            .chain(&self.assignment.profile.dhcp_options);
-        for (name, value) in declared {
-            match custom::encode(name, value) {
-                Ok((code, bytes)) => {
-                    match (code, std::str::from_utf8(&bytes)) {
-                        (code::BOOT_FILE, _) if bytes.len() < 128 => {
-                            message.file.clone_from(&bytes)
-                        }
-                        (code::TFTP_SERVER, Ok(text)) => {
-                            message.siaddr = text.parse().unwrap_or(message.siaddr);
-                        }
-                        _ => {}
+        let profile = &self.assignment.profile.dhcp_options;
+        for options in [&subnet.dhcp_options, profile] {
+            let declared = custom::encode_all(options, |error| {
+                tracing::debug!(mac = %self.mac, %error, "a declared DHCP option is left out");
+            });
+            for (code, bytes) in declared {
+                match (code, std::str::from_utf8(&bytes)) {
+                    (code::BOOT_FILE, _) if bytes.len() < 128 => {
+                        message.file.clone_from(&bytes);
                     }
-                    message.options.put(code, bytes);
+                    (code::TFTP_SERVER, Ok(text)) => {
+                        message.siaddr = text.parse().unwrap_or(message.siaddr);
+                    }
+                    _ => {}
                 }
-                Err(error) => {
-                    tracing::debug!(mac = %self.mac, %error, "a declared DHCP option is left out");
-                }
+                message.options.put(code, bytes);
             }
         }
     }

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use boot_proto::dhcp::{Message, code, relay};
 use boot_proto::resources::{DhcpMode, Object, SubnetSpec};
 
+use super::super::limits::Port;
 use super::{Exchange, Ingress, Why};
-use crate::inventory::Inventory;
+use crate::inventory::{Assignment, Client, Inventory, MatchedBy};
 
 /// The subnets of the link a message was sent on, those of the strongest mode
 /// alone: a network served in full is not also served as proxy.
@@ -95,6 +96,54 @@ fn sub_option_address(message: &Message, sub_option: u8) -> Option<Ipv4Addr> {
         .try_into()
         .ok()?;
     Some(Ipv4Addr::from(octets)).filter(|address| !address.is_unspecified())
+}
+
+/// Which machine a client is: the one on its relay port, else the one that has
+/// its MAC or UUID, else the one that has its client identifier.
+pub(super) fn assignment(
+    inventory: &Inventory,
+    message: &Message,
+    client: &Client,
+) -> Result<Assignment, Why> {
+    let port = message
+        .options
+        .has(code::RELAY_AGENT)
+        .then(|| port(message));
+    let on_port = port.and_then(|port| inventory.machine_of_port(&port.circuit, &port.remote));
+    let as_machine = |machine: &str, by| inventory.assign_as(machine, by, client);
+    if let Some(found) = on_port.and_then(|machine| as_machine(machine, MatchedBy::RelayPort)) {
+        return Ok(found);
+    }
+    let assigned = inventory.assign(client);
+    let is_stranger = |found: &Assignment| found.matched == MatchedBy::CatchAll;
+    let by_id = || {
+        let id = message.options.get(code::CLIENT_ID)?;
+        as_machine(inventory.machine_of_client_id(id)?, MatchedBy::ClientId)
+    };
+    let assigned = match assigned {
+        Ok(found) if !is_stranger(&found) => found,
+        other => match by_id() {
+            Some(found) => found,
+            None => other?,
+        },
+    };
+    if inventory.is_bound_to_port(&assigned.machine) {
+        return Err(Why::OtherPort(assigned.machine));
+    }
+    Ok(assigned)
+}
+
+/// The relay port a message came through.
+pub(super) fn port(message: &Message) -> Port {
+    let part = |inner| {
+        let part = message.options.sub_option(code::RELAY_AGENT, inner);
+        part.unwrap_or_default().to_vec()
+    };
+    Port {
+        relay: message.giaddr,
+        circuit: part(relay::CIRCUIT_ID),
+        remote: part(relay::REMOTE_ID),
+    }
 }
 
 impl Exchange<'_> {

@@ -28,6 +28,10 @@ impl Why {
             Self::Released(_) => "released",
             Self::Declined(_) => "declined",
             Self::NotItsLease(_) => "not-its-lease",
+            Self::NotAuthoritative(..) => "not-authoritative",
+            Self::OtherPort(_) => "other-port",
+            Self::TooManyStrangers(_) => "too-many-strangers",
+            Self::TooManyDeclined => "too-many-declined",
             Self::ProxyOnly => "proxy-only",
             Self::NoBootFile(_) => "no-boot-file",
         }

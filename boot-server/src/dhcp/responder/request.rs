@@ -7,7 +7,7 @@ use boot_proto::dhcp::{Message, MessageType, code};
 use boot_proto::ids::MacAddr;
 use boot_proto::time::WallClock;
 
-use super::super::leases::LeaseTable;
+use super::super::leases::{LeaseKind, LeaseTable};
 use super::address::Choice;
 use super::{Exchange, Ingress, Outcome, Refusal, Reply, Why, link};
 
@@ -15,6 +15,12 @@ impl<'a> Exchange<'a> {
     pub(super) fn discover(&mut self, leases: &mut LeaseTable) -> Result<Reply, Why> {
         let choice = self.choose(leases)?;
         let reply = self.answer(MessageType::Offer, choice)?;
+        let is_its_own = leases
+            .of_mac(self.mac)
+            .any(|lease| lease.address == choice.address);
+        if choice.kind == LeaseKind::Dynamic && choice.subnet.spec.probe && !is_its_own {
+            self.probe = Some(choice.address);
+        }
         leases.offer(choice.address, self.mac, self.now);
         self.event = self.offered(Some(choice.address));
         Ok(reply)

@@ -3,6 +3,7 @@
 mod boot;
 mod captures;
 mod links;
+mod policy;
 mod property;
 mod states;
 
@@ -61,6 +62,7 @@ fn objects<S: DeserializeOwned>(resources: &Value, kind: &str) -> BTreeMap<Strin
 struct Lab {
     inventory: Inventory,
     leases: LeaseTable,
+    limits: Limits,
     now: WallClock,
     ingress: Ingress,
 }
@@ -93,6 +95,7 @@ impl Lab {
         Self {
             inventory: Inventory::new(Arc::new(declared), Vec::new()),
             leases: LeaseTable::default(),
+            limits: Limits::default(),
             now: START,
             ingress: ingress("lan0", &["10.0.0.1/24"]),
         }
@@ -110,7 +113,10 @@ impl Lab {
         let responder = Responder { http_port: 8080 };
         responder.handle(
             &self.inventory,
-            &mut self.leases,
+            Memory {
+                leases: &mut self.leases,
+                limits: &mut self.limits,
+            },
             self.now,
             &self.ingress,
             datagram,
@@ -167,6 +173,7 @@ impl Lab {
 
     fn later(&mut self, secs: u64) {
         self.now = self.now.after(Duration::from_secs(secs));
+        self.ingress.at = self.ingress.at.after(Duration::from_secs(secs));
     }
 
     /// The next message comes by unicast to the server, as renewals do.
@@ -191,6 +198,7 @@ fn ingress(interface: &str, networks: &[&str]) -> Ingress {
         local: None,
         source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         port: 67,
+        at: Monotonic(Duration::ZERO),
     }
 }
 

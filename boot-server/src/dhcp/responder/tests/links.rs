@@ -211,3 +211,89 @@ fn the_client_identifier_goes_back() {
     message.options.put(code::CLIENT_ID, b"\x01other".to_vec());
     assert_eq!(lab.offer(&message), reply.message.yiaddr);
 }
+
+fn through_port(of: &str, circuit: &[u8], remote: &[u8]) -> Message {
+    let mut message = discover(of);
+    message.giaddr = ip("10.0.0.254");
+    let part = |code: u8, bytes: &[u8]| [&[code, bytes.len() as u8], bytes].concat();
+    let information = [part(1, circuit), part(2, remote)].concat();
+    message.options.put(code::RELAY_AGENT, information);
+    message
+}
+
+fn bound() -> Value {
+    let mut resources = usual();
+    resources["machines"]["port7"] = json!({
+        "relayPort": { "circuitId": "0x00040001", "remoteId": "leaf-7" }, "address": "10.0.0.77", "pool": "all",
+    });
+    resources["machines"]["anywhere"] = json!({
+        "relayPort": { "circuitId": "eth1/9" }, "address": "10.0.0.79", "pool": "all",
+    });
+    resources["machines"]["n3"] = json!({
+        "clientId": "node-three", "address": "10.0.0.73", "pool": "all",
+    });
+    resources["machines"]["n4"] = json!({
+        "clientId": "ff:00:11:22", "address": "10.0.0.74", "pool": "all",
+    });
+    resources
+}
+
+#[test]
+fn whoever_hangs_on_a_relay_port_is_its_machine() {
+    let mut lab = Lab::new(&bound());
+    let port = |of| through_port(of, &[0, 4, 0, 1], b"leaf-7");
+    assert_eq!(lab.offer(&port(STRANGER)), ip("10.0.0.77"));
+    let outcome = lab.handle(&port(STRANGER));
+    assert_eq!(outcome.learned.as_deref(), Some("port7"));
+    let Decision::Reply(reply) = outcome.decision else {
+        panic!("silent");
+    };
+    let asked = port(STRANGER);
+    assert_eq!(
+        reply.message.options.get(code::RELAY_AGENT),
+        asked.options.get(code::RELAY_AGENT),
+        "echoed"
+    );
+    // The port counts, whatever the MAC says.
+    assert_eq!(lab.offer(&port(DECLARED)), ip("10.0.0.77"));
+    let other = through_port(STRANGER, b"eth1/9", b"whatever");
+    assert_eq!(lab.offer(&other), ip("10.0.0.79"));
+    let unknown = through_port(STRANGER, &[0, 4, 0, 2], b"leaf-7");
+    assert_eq!(lab.offer(&unknown), ip("10.0.0.51"), "a stranger's");
+}
+
+#[test]
+fn a_machine_bound_to_a_port_is_nobody_elsewhere() {
+    let mut resources = bound();
+    resources["machines"]["port7"]["macs"] = json!(["94:57:a5:00:00:77"]);
+    let mut lab = Lab::new(&resources);
+    let elsewhere = through_port("94:57:a5:00:00:77", &[0, 4, 0, 9], b"leaf-7");
+    assert_eq!(lab.silence(&elsewhere), Why::OtherPort("port7".into()));
+    assert_eq!(
+        lab.silence(&discover("94:57:a5:00:00:77")),
+        Why::OtherPort("port7".into())
+    );
+    let right = through_port("94:57:a5:00:00:77", &[0, 4, 0, 1], b"leaf-7");
+    assert_eq!(lab.offer(&right), ip("10.0.0.77"));
+}
+
+#[test]
+fn a_client_identifier_tells_a_machine_whose_mac_is_new() {
+    let mut lab = Lab::new(&bound());
+    for (id, address) in [
+        (&b"node-three"[..], "10.0.0.73"),
+        (b"\0node-three", "10.0.0.73"),
+        (&[0xff, 0, 0x11, 0x22], "10.0.0.74"),
+    ] {
+        let mut message = discover(STRANGER);
+        message.options.put(code::CLIENT_ID, id.to_vec());
+        assert_eq!(lab.offer(&message), ip(address), "{id:?}");
+        // RFC 6842.
+        let reply = lab.reply(&message);
+        assert_eq!(reply.message.options.get(code::CLIENT_ID), Some(id));
+    }
+    // A MAC that is known counts more: one machine sends several identifiers.
+    let mut message = discover(DECLARED);
+    message.options.put(code::CLIENT_ID, b"node-three".to_vec());
+    assert_eq!(lab.offer(&message), ip("10.0.0.50"));
+}
