@@ -6,6 +6,7 @@
 //! [`BenchCommand`]. What they share is below: repeated samples, tables, release
 //! builds, and what a process has used.
 
+mod dhcp;
 mod http;
 mod programs;
 mod samples;
@@ -21,6 +22,8 @@ use clap::Subcommand;
 /// What can be measured.
 #[derive(Subcommand)]
 pub enum BenchCommand {
+    /// boot-server's DHCP against dnsmasq, Kea and ISC dhcpd.
+    Dhcp(dhcp::DhcpOptions),
     /// chassis-agent against thousands of virtual BMCs and Moonshot chassis.
     Scrape(scrape::ScrapeOptions),
     /// boot-server's TFTP beside dnsmasq, tftpd-hpa and atftpd.
@@ -42,6 +45,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     }
     print!("{}", usage::this_machine());
     match command {
+        BenchCommand::Dhcp(options) => dhcp::run(options),
         BenchCommand::Scrape(options) => scrape::run(options),
         BenchCommand::Tftp(options) => tftp::run(options),
         BenchCommand::TftpClient(_) => Ok(()),
