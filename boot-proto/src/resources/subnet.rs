@@ -59,11 +59,11 @@ pub struct SubnetSpec {
     /// Whether a client that asks for an address which is not right here is told
     /// so with a NAK. `false` where other DHCP servers give addresses of this
     /// network, too.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub authoritative: bool,
     /// Whether an address of the ranges is asked for a sign of life before it is
     /// given to a client that did not have it before.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub probe: bool,
     /// How many machines that nobody declared may get an address for the first
     /// time; without it three quarters of the ranges, but 256 at least, in a row.
@@ -87,6 +87,11 @@ pub struct StrangerLimit {
 
 const fn yes() -> bool {
     true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// Addresses from `from` to `to`, both included.

@@ -20,7 +20,7 @@ pub(super) struct Parked {
 /// Asks addresses and keeps the offers that wait for that.
 pub(super) struct Probing {
     echo: Option<Echo>,
-    probes: Probes<Box<Parked>>,
+    probes: Probes<Parked>,
 }
 
 impl Probing {
@@ -41,12 +41,7 @@ impl Probing {
 
     /// Parks an offer while its address is asked; gives it back where it may go
     /// out at once.
-    pub fn park(
-        &mut self,
-        address: Ipv4Addr,
-        parked: Box<Parked>,
-        now: Monotonic,
-    ) -> Option<Answer> {
+    pub fn park(&mut self, address: Ipv4Addr, parked: Parked, now: Monotonic) -> Option<Answer> {
         let Some(echo) = &self.echo else {
             return Some(parked.answer);
         };
@@ -65,7 +60,7 @@ impl Probing {
     }
 
     /// Addresses that somebody answered on, with what waited for them.
-    pub fn answered(&mut self) -> Vec<(Ipv4Addr, Box<Parked>)> {
+    pub fn answered(&mut self) -> Vec<(Ipv4Addr, Parked)> {
         let mut answered = Vec::new();
         while let Some(address) = self.echo.as_ref().and_then(Echo::answered) {
             if let Some(parked) = self.probes.answered(address) {
@@ -76,7 +71,7 @@ impl Probing {
     }
 
     /// Offers whose address nobody answered on in time.
-    pub fn silent(&mut self, now: Monotonic) -> Vec<Box<Parked>> {
+    pub fn silent(&mut self, now: Monotonic) -> Vec<Parked> {
         self.probes.silent(now)
     }
 

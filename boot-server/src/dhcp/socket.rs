@@ -192,11 +192,11 @@ impl Service {
     }
 
     fn probe(&mut self, address: Ipv4Addr, answer: Answer, ingress: &Ingress, datagram: &[u8]) {
-        let parked = Box::new(Parked {
+        let parked = Parked {
             answer,
             ingress: ingress.clone(),
             datagram: datagram.to_vec(),
-        });
+        };
         if let Some(answer) = self.probing.park(address, parked, ingress.at) {
             self.sender.conclude(answer);
         }
@@ -209,7 +209,7 @@ impl Service {
                 mut answer,
                 ingress,
                 datagram,
-            } = *parked;
+            } = parked;
             let mac = answer.outcome.mac.unwrap_or(MacAddr::new([0; 6]));
             tracing::warn!(ip = %address, %mac, "an address of a range is in use by a host that has no lease; it rests");
             self.sender.metrics.failed("address-in-use");

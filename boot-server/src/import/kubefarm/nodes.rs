@@ -134,6 +134,9 @@ fn subnet(cidr: Ipv4Net, range: &Range) -> SubnetSpec {
         mode: range.mode,
         interface: None,
         relay: None,
+        authoritative: true,
+        probe: true,
+        strangers: None,
         dhcp_options: BTreeMap::new(),
     }
 }

@@ -105,7 +105,7 @@ pub fn run(options: &DhcpOptions) -> Result<()> {
     }
     println!("{}", rates(&options.servers, &best));
     if options.fill > 0 {
-        let flat = [Server::BootServer, Server::Kea];
+        let flat = [Server::Ours, Server::Kea];
         for server in flat
             .iter()
             .filter(|server| options.servers.contains(server))

@@ -19,8 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A DHCP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Server {
-    /// Ours: leases synced before the ACK.
-    BootServer,
+    /// boot-server: leases synced before the ACK.
+    #[value(name = "boot-server")]
+    Ours,
     /// Kea with its memfile, persistent, not synced.
     Kea,
     /// ISC dhcpd.
@@ -33,7 +34,7 @@ impl Server {
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::BootServer => "boot-server",
+            Self::Ours => "boot-server",
             Self::Kea => "kea",
             Self::IscDhcpd => "isc-dhcpd",
             Self::Dnsmasq => "dnsmasq",
@@ -42,7 +43,7 @@ impl Server {
 
     fn command(self, lan: &Lan, programs: &Path) -> Result<Command> {
         match self {
-            Self::BootServer => boot_server(lan, programs),
+            Self::Ours => boot_server(lan, programs),
             Self::Kea => kea(lan),
             Self::IscDhcpd => isc(lan),
             Self::Dnsmasq => Ok(dnsmasq(lan)),
