@@ -27,6 +27,9 @@ const IDLE_ATTEMPTS: u32 = 8;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest that a server may ask for with `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+/// How long the server may put us off in all: in a boot storm others go first,
+/// and each answer that says so is a sign of life.
+const LONGEST_QUEUE: Duration = Duration::from_secs(3600);
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +156,7 @@ impl Downloader<'_> {
     ) -> Result<(), FetchError> {
         let mut sink = Sink::start(file).map_err(store)?;
         let mut idle = 0;
+        let mut queued = Duration::ZERO;
         while sink.received < image.size {
             let before = sink.received;
             let error = match self.attempt(image, &mut sink, progress) {
@@ -160,7 +164,13 @@ impl Downloader<'_> {
                 Err(Stop::Store(source)) => return Err(store(source)),
                 Err(Stop::Attempt(error)) => error,
             };
-            idle = if sink.received > before { 1 } else { idle + 1 };
+            let put_off = put_off(&error).filter(|_| queued < LONGEST_QUEUE);
+            idle = match put_off {
+                _ if sink.received > before => 1,
+                Some(_) => idle,
+                None => idle + 1,
+            };
+            queued += put_off.unwrap_or_default();
             if idle >= IDLE_ATTEMPTS {
                 let (received, expected) = (sink.received, image.size);
                 return Err(FetchError::Incomplete {
@@ -341,12 +351,19 @@ impl Sink {
 
 /// Doubles from 1 s; what the server asks for goes first.
 fn pause(idle: u32, error: &AttemptError) -> Duration {
-    if let AttemptError::Http(error) = error
-        && let Some(asked) = error.retry_after()
-    {
-        return asked.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER);
-    }
-    Duration::from_secs(1 << idle.saturating_sub(1).min(8)).min(LONGEST_PAUSE)
+    put_off(error).unwrap_or_else(|| {
+        Duration::from_secs(1 << idle.saturating_sub(1).min(8)).min(LONGEST_PAUSE)
+    })
+}
+
+/// How long a server that has others to serve first wants us to wait
+/// (`Retry-After`, RFC 9110 §10.2.3).
+fn put_off(error: &AttemptError) -> Option<Duration> {
+    let AttemptError::Http(error) = error else {
+        return None;
+    };
+    let asked = error.retry_after()?;
+    Some(asked.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]

@@ -160,6 +160,23 @@ fn a_server_that_never_has_it_is_given_up() {
 }
 
 #[test]
+fn a_node_that_is_put_off_waits_its_turn_but_not_for_ever() {
+    let content = content();
+    // More often than a silent server would be asked.
+    let mut answers = vec![Answer::Busy(60); 3 * IDLE_ATTEMPTS as usize];
+    answers.push(Answer::Whole);
+    let outcome = fetch(&image(serve(content.clone(), answers), &content));
+    outcome.result.unwrap();
+    assert_eq!(outcome.file, Some(content.clone()));
+    assert_eq!(outcome.slept, Duration::from_secs(24 * 60));
+
+    let turns = LONGEST_QUEUE.as_secs() as usize / 60 + IDLE_ATTEMPTS as usize;
+    let answers = vec![Answer::Busy(60); turns];
+    let outcome = fetch(&image(serve(content.clone(), answers), &content));
+    assert!(outcome.result.is_err());
+}
+
+#[test]
 fn a_file_of_another_size_is_not_taken() {
     let content = content();
     let answers = vec![Answer::Whole; IDLE_ATTEMPTS as usize];
