@@ -256,6 +256,7 @@ mod tests {
             pool: Some("workers".into()),
             subnet: None,
             image: Some("debian-13".into()),
+            loading: crate::arch::Wish::default(),
             cluster: Some(Object {
                 metadata: Metadata {
                     name: "farm".into(),

@@ -24,6 +24,7 @@ pub(crate) use assign::desired_power;
 pub use learned::{Found, LearnedMachine};
 pub use pools::PoolRule;
 
+use crate::arch::Wish;
 use crate::manifests::Declared;
 use index::Index;
 
@@ -61,6 +62,8 @@ pub struct Assignment {
     pub subnet: Option<String>,
     /// Image the pool names: Image name, store name or digest.
     pub image: Option<String>,
+    /// What its firmware is to load.
+    pub loading: Wish,
     /// Cluster to join.
     pub cluster: Option<Object<ClusterSpec>>,
     /// Profiles of pool and machine merged in order, with pool's and machine's

@@ -23,6 +23,7 @@ use crate::http::{App, BearerToken, Rate, TlsError, TlsFiles, Transfers};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
 use crate::kubernetes::{ApiServer, KubernetesError, KubernetesOptions, Store};
+use crate::loaders::BootFiles;
 use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
 use crate::tftp::{self, TftpError, TftpFiles, TftpOptions, TftpServer};
@@ -274,6 +275,7 @@ fn start_datagrams(
     let tftp = if options.tftp {
         let files = TftpFiles {
             dir: options.loaders.clone(),
+            source: Some(Arc::new(BootFiles::new(app.clone(), http_port))),
         };
         Some(tftp::spawn(
             files,

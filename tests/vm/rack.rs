@@ -36,6 +36,7 @@ fn declared(facts: &Facts<'_>, first: &Cartridge, second: &Cartridge) -> Vec<Man
         profiles: &[facts::PROFILE],
         labels: &["example.org/rack: r7"],
         taints: &["{ key: example.org/dedicated, value: web, effect: NoSchedule }"],
+        ..Pool::default()
     };
     vec![
         facts::manifest(),

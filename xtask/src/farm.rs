@@ -32,6 +32,14 @@ pub const PACKAGES: &[Package] = &[
         program: "/usr/share/OVMF/OVMF_VARS_4M.fd",
     },
     Package {
+        name: "shim-signed",
+        program: "/usr/lib/shim/shimx64.efi.signed",
+    },
+    Package {
+        name: "grub-efi-amd64-signed",
+        program: "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+    },
+    Package {
         name: "iproute2",
         program: "ip",
     },

@@ -24,7 +24,7 @@ pub use network::{
     AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
     LinkMatch, MacChoice, NetworkSpec, RouteSpec, RouteTarget, TransmitHashPolicy, VlanSpec,
 };
-pub use node_pool::{MachineSelector, NodePoolSpec};
+pub use node_pool::{LoaderKind, MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
 pub use storage::{DiskFormat, DiskMatch, DiskSpec, FstabEntry, PartitionKind, PartitionSpec};
 pub use subnet::{AddressRange, DhcpMode, StrangerLimit, SubnetSpec};

@@ -60,6 +60,30 @@ pub struct NodePoolSpec {
     /// Desired power of machines that do not say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<DesiredPower>,
+    /// Its machines boot by UEFI Secure Boot: shim, then a signed GRUB and a
+    /// signed kernel. Firmware that cannot do so is given nothing to boot.
+    #[serde(default)]
+    pub secure_boot: bool,
+    /// Boot loader of its machines.
+    #[serde(default)]
+    pub loader: LoaderKind,
+    /// Loader by client architecture (option 93, such as `7`), where it is not
+    /// the built-in table's: the name of a file in the loaders' folder, or for
+    /// HTTP Boot a URL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loaders: BTreeMap<String, String>,
+}
+
+/// What firmware is given to load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LoaderKind {
+    /// iPXE, which runs scripts and loads over HTTP.
+    #[default]
+    Ipxe,
+    /// GRUB, which reads `/grub.cfg`.
+    Grub,
 }
 
 /// Machines by name, MAC, slot or label; whatever matches one of them belongs.

@@ -12,6 +12,7 @@ use super::errors::{Failure, blocking};
 use super::files::{Facts, Meter, Outgoing, choose_part, conditions, send};
 use super::{App, Peer};
 use crate::boots::Fetched;
+use crate::loaders;
 
 /// Sends a file of the loaders' folder itself; nothing below or beside it.
 pub(super) async fn get(
@@ -37,7 +38,7 @@ fn open(app: &App, peer: Peer, name: &str) -> Result<(Facts, Outgoing), Failure>
     if !is_plain {
         return Err(missing());
     }
-    let file = File::open(app.loaders.join(name)).map_err(|_| missing())?;
+    let file = File::open(loaders::locate(&app.loaders, name.as_ref())).map_err(|_| missing())?;
     let metadata = file.metadata().map_err(|error| Failure::internal(&error))?;
     if !metadata.is_file() {
         return Err(missing());

@@ -45,6 +45,7 @@ pub(crate) use management::lease_views;
 pub use management::{BearerToken, router as management_router};
 pub use peer::Peer;
 pub use rate::Rate;
+pub(crate) use scripts::grub_config_of;
 pub use threads::spawn as serve_on_threads;
 pub use tls::{Certificate, TlsError, TlsFiles};
 pub use transfers::Transfers;
@@ -86,6 +87,8 @@ pub fn boot_router(app: App) -> Router {
     Router::new()
         .route("/boot.ipxe", get(scripts::first))
         .route("/ipxe", get(scripts::machine))
+        .route("/grub.cfg", get(scripts::grub))
+        .route("/grub/grub.cfg", get(scripts::grub))
         .route("/blobs/sha256/{hex}", get(blobs::get))
         .route("/loaders/{file}", get(loaders::get))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -1,4 +1,4 @@
-//! `GET /boot.ipxe` and `GET /ipxe`: what iPXE does next.
+//! `GET /boot.ipxe` and `GET /ipxe`, `GET /grub.cfg`: what iPXE or GRUB does next.
 
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -13,8 +13,9 @@ use super::identity::{Claim, Identity, Refusal, identify};
 use super::{App, Chosen, Peer, choose_image};
 use crate::boots::Script;
 use crate::clock;
-use crate::inventory::{Client, Inventory};
-use crate::ipxe::{BootScript, first_script, refusal};
+use crate::grub::{self, BootEntry};
+use crate::inventory::{Assignment, Client, Inventory};
+use crate::ipxe::{self, BootScript, first_script};
 
 /// What iPXE says of the machine. Only `mac` and `uuid` mean something here;
 /// the rest is for the log.
@@ -38,9 +39,56 @@ pub(super) async fn machine(
     Query(said): Query<Said>,
 ) -> Result<Response, Failure> {
     let claim = said.claim()?;
-    blocking(move || decide(&app, peer, &said, &claim))
-        .await
-        .map(script)
+    let decided = blocking(move || decide(&app, peer, Loader::Ipxe, &said, &claim)).await?;
+    Ok(script(match decided {
+        Answer::Boot(boot) => ipxe_script(peer, &boot),
+        Answer::Refused(reason) => ipxe::refusal(&reason),
+    }))
+}
+
+/// The GRUB configuration of the machine that asks.
+pub(super) async fn grub(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Query(said): Query<Said>,
+) -> Result<Response, Failure> {
+    let claim = said.claim()?;
+    let place = grub::http_place(peer.local);
+    let text = blocking(move || grub_config(&app, peer, &place, &said, &claim)).await?;
+    Ok(script(text))
+}
+
+/// The GRUB configuration of the machine at the other end of `peer`, which
+/// fetches from `place`. What it may not know, it is not told.
+pub(crate) fn grub_config_of(app: &App, peer: Peer, place: &str) -> String {
+    let said = Said {
+        platform: Some("efi".into()),
+        ..Said::default()
+    };
+    match grub_config(app, peer, place, &said, &Claim::default()) {
+        Ok(text) => text,
+        Err(_) => grub::refusal(place, "boot-server refused it, and its log says why"),
+    }
+}
+
+/// Which of them asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loader {
+    Ipxe,
+    Grub,
+}
+
+/// What a machine is told.
+enum Answer {
+    Boot(Box<Boot>),
+    Refused(String),
+}
+
+/// A machine and what it is to start.
+struct Boot {
+    identity: Identity,
+    chosen: Chosen,
+    arguments: Vec<String>,
 }
 
 impl Said {
@@ -63,18 +111,26 @@ impl Said {
     }
 }
 
-fn decide(app: &App, peer: Peer, said: &Said, claim: &Claim) -> Result<String, Failure> {
+fn decide(
+    app: &App,
+    peer: Peer,
+    loader: Loader,
+    said: &Said,
+    claim: &Claim,
+) -> Result<Answer, Failure> {
     let inventory = app.farm.inventory();
     let identity = match known(app, &inventory, peer, claim) {
         Ok(Known::Proven(identity)) => identity,
-        Ok(Known::Claimed(identity)) => return Ok(claimed(app, &inventory, peer, &identity)),
+        Ok(Known::Claimed(identity)) => {
+            return Ok(claimed(app, &inventory, loader, identity));
+        }
         // Why it was refused another machine's script is not for its screen.
         Err(refused @ (Refusal::Foreign { .. } | Refusal::Impostor { .. })) => {
             return Err(refused.into());
         }
         Err(refused) => {
             tracing::info!(ip = %peer.remote.ip(), mac = ?claim.mac, reason = %refused, "no boot script");
-            return Ok(refusal(&refused.to_string()));
+            return Ok(Answer::Refused(refused.to_string()));
         }
     };
     let client = Client {
@@ -85,29 +141,56 @@ fn decide(app: &App, peer: Peer, said: &Said, claim: &Claim) -> Result<String, F
         Ok(assignment) => assignment,
         Err(error) => {
             tracing::warn!(mac = %identity.mac, error = %crate::images::chain(&error), "no boot script");
-            return Ok(refusal(&error.to_string()));
+            return Ok(Answer::Refused(error.to_string()));
         }
     };
-    let chosen = choose_image(&app.images, &inventory, &assignment);
+    let identity = Identity {
+        assignment,
+        ..identity
+    };
+    let chosen = chosen(app, &inventory, loader, &identity.assignment);
     app.boots.script(&Script {
         mac: identity.mac,
         address: identity.address,
-        machine: &assignment.machine,
+        machine: &identity.assignment.machine,
         firmware: said.firmware(),
         image: chosen
             .as_ref()
             .map(|chosen| chosen.image.digest)
-            .map_err(ToString::to_string),
+            .map_err(Clone::clone),
     });
+    if let Err(reason) = &chosen {
+        tracing::warn!(machine = %identity.assignment.machine, mac = %identity.mac, %reason, "no boot script");
+    }
+    let failures = app.boots.failures_in_a_row(identity.mac);
+    Ok(answer(identity, chosen, failures))
+}
+
+/// The image, or why there is none for a machine that asks through `loader`.
+fn chosen(
+    app: &App,
+    inventory: &Inventory,
+    loader: Loader,
+    assignment: &Assignment,
+) -> Result<Chosen, String> {
+    // iPXE starts what it likes; only what shim has checked goes on checking.
+    if assignment.loading.secure_boot && loader == Loader::Ipxe {
+        return Err(
+            "its pool asks for Secure Boot: firmware has to load shim from here, and not iPXE"
+                .into(),
+        );
+    }
+    choose_image(&app.images, inventory, assignment).map_err(|reason| reason.to_string())
+}
+
+fn answer(identity: Identity, chosen: Result<Chosen, String>, failures: u32) -> Answer {
     match chosen {
-        Ok(chosen) => {
-            let failures = app.boots.failures_in_a_row(identity.mac);
-            Ok(render(peer, &identity, &assignment, &chosen, failures))
-        }
-        Err(reason) => {
-            tracing::warn!(machine = %assignment.machine, mac = %identity.mac, %reason, "no boot script");
-            Ok(refusal(&reason.to_string()))
-        }
+        Ok(chosen) => Answer::Boot(Box::new(Boot {
+            arguments: arguments(&identity.assignment, &chosen, failures),
+            identity,
+            chosen,
+        })),
+        Err(reason) => Answer::Refused(reason),
     }
 }
 
@@ -121,15 +204,12 @@ enum Known {
 
 /// The script of a machine that only says who it is. Nothing is remembered of
 /// that: anybody could fill the store, or write into another machine's boot.
-fn claimed(app: &App, inventory: &Inventory, peer: Peer, identity: &Identity) -> String {
-    let assignment = &identity.assignment;
-    tracing::warn!(ip = %identity.address, mac = %identity.mac, machine = assignment.machine,
+fn claimed(app: &App, inventory: &Inventory, loader: Loader, identity: Identity) -> Answer {
+    tracing::warn!(ip = %identity.address, mac = %identity.mac, machine = identity.assignment.machine,
         "a boot script on the client's own word: nobody has its address leased or reserved, so \
          that it will get no boot config");
-    match choose_image(&app.images, inventory, assignment) {
-        Ok(chosen) => render(peer, identity, assignment, &chosen, 0),
-        Err(reason) => refusal(&reason.to_string()),
-    }
+    let chosen = chosen(app, inventory, loader, &identity.assignment);
+    answer(identity, chosen, 0)
 }
 
 /// A script holds no secret: where nobody's lease tells who it is, the client's
@@ -152,15 +232,9 @@ fn known(app: &App, inventory: &Inventory, peer: Peer, claim: &Claim) -> Result<
     }
 }
 
-fn render(
-    peer: Peer,
-    identity: &Identity,
-    assignment: &crate::inventory::Assignment,
-    chosen: &Chosen,
-    failures: u32,
-) -> String {
-    let manifest = &chosen.image.manifest;
-    let mut arguments = manifest.kernel_arguments.clone();
+/// Kernel arguments: the image's, the Image resource's, the profiles'.
+fn arguments(assignment: &Assignment, chosen: &Chosen, failures: u32) -> Vec<String> {
+    let mut arguments = chosen.image.manifest.kernel_arguments.clone();
     arguments.extend(chosen.arguments.iter().cloned());
     arguments.extend(assignment.profile.kernel_arguments.iter().cloned());
     // The kernel, modprobe and the initramfs all read a module's options there.
@@ -175,16 +249,46 @@ fn render(
         ..BootArguments::default()
     };
     arguments.push(own.render());
+    arguments
+}
+
+fn ipxe_script(peer: Peer, boot: &Boot) -> String {
+    let manifest = &boot.chosen.image.manifest;
     BootScript {
         server: &peer.base_url(),
-        machine: &assignment.machine,
-        mac: identity.mac,
+        machine: &boot.identity.assignment.machine,
+        mac: boot.identity.mac,
         image: &manifest.name,
         kernel: manifest.kernel.digest,
         initramfs: manifest.initramfs.digest,
-        arguments,
+        arguments: boot.arguments.clone(),
     }
     .render()
+}
+
+fn grub_config(
+    app: &App,
+    peer: Peer,
+    place: &str,
+    said: &Said,
+    claim: &Claim,
+) -> Result<String, Failure> {
+    let boot = match decide(app, peer, Loader::Grub, said, claim)? {
+        Answer::Boot(boot) => boot,
+        Answer::Refused(reason) => return Ok(grub::refusal(place, &reason)),
+    };
+    let manifest = &boot.chosen.image.manifest;
+    let entry = BootEntry {
+        place,
+        url: &peer.base_url(),
+        machine: &boot.identity.assignment.machine,
+        mac: boot.identity.mac,
+        image: &manifest.name,
+        kernel: manifest.kernel.digest,
+        initramfs: manifest.initramfs.digest,
+        arguments: boot.arguments,
+    };
+    Ok(entry.render())
 }
 
 fn script(text: String) -> Response {

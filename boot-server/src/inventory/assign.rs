@@ -7,11 +7,13 @@ use boot_proto::resources::{DesiredPower, MachineSpec, NodePoolSpec, Object, Pro
 use boot_proto::slot::Slot;
 use boot_proto::uuid;
 
+use crate::arch::Wish;
+
 use super::{Assignment, Client, Inventory, Known, MatchedBy, PoolRule, Unassigned};
 
 impl Inventory {
     /// Decides for a client: the machine that has its MAC, else the one that has
-    /// its UUID, else, where a catch-all pool exists, a new machine named by its
+    /// its UUID and no declared MACs, else, where a catch-all pool exists, a new machine named by its
     /// dashed MAC.
     ///
     /// # Errors
@@ -24,10 +26,9 @@ impl Inventory {
         let by_mac = self.index.by_mac.get(&mac).map(|at| (*at, MatchedBy::Mac));
         let by_uuid = || {
             let uuid = uuid::usable(client.uuid.as_deref()?)?;
-            self.index
-                .by_uuid
-                .get(&uuid)
-                .map(|at| (*at, MatchedBy::Uuid))
+            let at = *self.index.by_uuid.get(&uuid)?;
+            self.may_be_told_by_uuid(at)
+                .then_some((at, MatchedBy::Uuid))
         };
         let by_name = || {
             self.index
@@ -94,6 +95,16 @@ impl Inventory {
         Some(self.decide(self.named(machine)?, matched, Some(client)))
     }
 
+    /// Anybody on the wire can claim a UUID. A machine whose manifest lists its
+    /// MACs is those: a further NIC is declared, shown by its chassis manager, or
+    /// reported by the node itself once it has booted from a known one.
+    fn may_be_told_by_uuid(&self, at: usize) -> bool {
+        let declared = self
+            .known(at)
+            .and_then(|known| self.declared.machines.get(&known.name));
+        declared.is_none_or(|machine| machine.spec.macs.is_empty())
+    }
+
     /// Decides for the machine of that name.
     #[must_use]
     pub fn assignment_of(&self, machine: &str) -> Option<Assignment> {
@@ -115,6 +126,7 @@ impl Inventory {
             pool_rule: choice.map(|(_, rule)| rule),
             subnet: pool.and_then(|pool| pool.spec.subnet.clone()),
             image: pool.map(|pool| pool.spec.image.clone()),
+            loading: pool.map(|pool| Wish::of(&pool.spec)).unwrap_or_default(),
             cluster: pool.and_then(|pool| {
                 self.declared
                     .clusters

@@ -172,7 +172,8 @@ fn profiles_merge_in_order_and_the_machine_wins() {
 fn clients_are_recognised() {
     let uuid = Some("31393736-3935-584d-5137-343630314d58".to_owned());
     let inventory = farm(vec![learned("m1-c2n1", Some("c2n1"), &[3])]);
-    // A second NIC of a machine whose UUID is known.
+    // Whoever claims the UUID of a machine that is declared by its MACs is not
+    // that machine.
     let met = inventory
         .assign(&Client {
             mac: mac(8),
@@ -181,9 +182,21 @@ fn clients_are_recognised() {
         .unwrap();
     assert_eq!(
         (met.machine.as_str(), met.matched),
-        ("one", MatchedBy::Uuid)
+        ("94-57-a5-00-00-08", MatchedBy::CatchAll)
     );
-    assert_eq!(met.macs, [mac(1), mac(8)]);
+    // A second NIC of a machine that nobody declared.
+    let mut found = learned("m1-c2n1", Some("c2n1"), &[3]);
+    found.found.uuid = Some("41393736-3935-584d-5137-343630314d58".into());
+    let second = Client {
+        mac: mac(9),
+        uuid: found.found.uuid.clone(),
+    };
+    let met = farm(vec![found]).assign(&second).unwrap();
+    assert_eq!(
+        (met.machine.as_str(), met.matched),
+        ("m1-c2n1", MatchedBy::Uuid)
+    );
+    assert_eq!(met.macs, [mac(3), mac(9)]);
     // The MAC beats the UUID.
     let met = inventory.assign(&Client { mac: mac(2), uuid }).unwrap();
     assert_eq!((met.machine.as_str(), met.matched), ("two", MatchedBy::Mac));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,24 @@ const LINKED: [&str; 3] = ["/boot", "/usr/lib", "/usr/share"];
 pub struct TftpFiles {
     /// Folder of loader files, such as `/usr/lib/ipxe`.
     pub dir: PathBuf,
+    /// What else there is; a file of that name in the folder comes first.
+    pub source: Option<Arc<dyn Source>>,
+}
+
+/// Files that are made for the client that asks, or that are elsewhere.
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// The file of this clean name for the client at `peer`, which asked our
+    /// address `local`. May wait for the disk.
+    fn find(&self, peer: Ipv4Addr, local: Ipv4Addr, name: &Path) -> Option<Found>;
+}
+
+/// A file of a [`Source`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its text.
+    Text(String),
+    /// Where it is on this host.
+    File(PathBuf),
 }
 
 /// Why a file is not sent.
@@ -107,6 +126,7 @@ type Cached = HashMap<PathBuf, (Version, Content)>;
 #[derive(Debug)]
 pub(super) struct FileCache {
     dir: PathBuf,
+    source: Option<Arc<dyn Source>>,
     files: Mutex<Cached>,
 }
 
@@ -114,7 +134,36 @@ impl FileCache {
     pub(super) fn new(files: TftpFiles) -> Self {
         Self {
             dir: files.dir,
+            source: files.source,
             files: Mutex::default(),
+        }
+    }
+
+    /// The content of a file for the client at `peer`, from the folder, else from
+    /// elsewhere. Blocks on the disk when it is not in memory.
+    pub(super) fn read_for(
+        &self,
+        peer: Ipv4Addr,
+        local: Ipv4Addr,
+        name: &str,
+    ) -> Result<Content, FileError> {
+        let missing = match self.read(name) {
+            Err(error @ FileError::NotFound(_)) => error,
+            other => return other,
+        };
+        let found = clean(name)
+            .zip(self.source.as_ref())
+            .and_then(|(name, source)| source.find(peer, local, &name));
+        match found {
+            None => Err(missing),
+            Some(Found::Text(text)) => Ok(Content::Kept(text.into_bytes().into())),
+            Some(Found::File(path)) => elsewhere(&path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => missing,
+                _ => FileError::Read {
+                    name: name.to_owned(),
+                    source,
+                },
+            }),
         }
     }
 
@@ -187,6 +236,12 @@ impl FileCache {
     }
 }
 
+fn elsewhere(path: &Path) -> std::io::Result<Content> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    Ok(Content::OnDisk(Arc::new(file), size))
+}
+
 fn content(file: File, size: u64) -> std::io::Result<Content> {
     if size > MAX_CACHED_BYTES {
         return Ok(Content::OnDisk(Arc::new(file), size));
@@ -248,6 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = FileCache::new(TftpFiles {
             dir: dir.path().to_owned(),
+            source: None,
         });
         assert!(matches!(files.read("a"), Err(FileError::NotFound(_))));
         std::fs::write(dir.path().join("a"), "one").unwrap();
@@ -272,6 +328,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = FileCache::new(TftpFiles {
             dir: dir.path().to_owned(),
+            source: None,
         });
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("real"), "r").unwrap();

@@ -16,7 +16,7 @@ mod worker;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-pub use files::{FileError, TftpFiles};
+pub use files::{FileError, Found, Source, TftpFiles};
 pub use server::TftpServer;
 
 use crate::events::EventSink;

@@ -36,6 +36,7 @@ fn server(options: TftpOptions) -> Server {
     };
     let files = TftpFiles {
         dir: dir.path().to_owned(),
+        source: None,
     };
     let metrics = Metrics::new().tftp.clone();
     let server = spawn(files, sink.clone(), metrics, options).unwrap();
@@ -170,6 +171,7 @@ async fn a_second_server_finds_the_port_taken() {
     };
     let files = TftpFiles {
         dir: first.dir.path().to_owned(),
+        source: None,
     };
     let metrics = Metrics::new().tftp.clone();
     let error = spawn(files, first.sink.clone(), metrics, options).unwrap_err();

@@ -234,7 +234,11 @@ impl Worker {
                 return self.refuse(from, ErrorCode::Undefined, message);
             }
         };
-        let content = match self.shared.files.read(&request.file) {
+        let content = match self
+            .shared
+            .files
+            .read_for(*from.peer.ip(), from.local, &request.file)
+        {
             Ok(content) => content,
             Err(error) => return self.refuse_file(&request, from, &error),
         };

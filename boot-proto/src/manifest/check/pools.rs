@@ -18,6 +18,7 @@ pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
         check_taints(notes, pool, &path!["spec", "taints"], &pool.spec().taints);
         check_merged_taints(world, notes, pool);
         super::network::check_merged(world, notes, pool);
+        check_loaders(notes, pool);
     }
     check_catch_all(world, notes);
     check_twice(world, notes);
@@ -107,6 +108,32 @@ fn check_match_labels(notes: &mut Notes, pool: Read<'_, NodePoolSpec>) {
                 &path,
                 format!("label {key}: {value:?}: {why}"),
                 "no Machine can have such a label",
+            );
+        }
+    }
+}
+
+/// A client architecture (option 93 has 16 bits) and what it is to load.
+fn check_loaders(notes: &mut Notes, pool: Read<'_, NodePoolSpec>) {
+    for (code, loader) in &pool.spec().loaders {
+        let path = path!["spec", "loaders", code];
+        if code.parse::<u16>().is_err() {
+            notes.add_key(
+                pool,
+                &path,
+                format!("{code:?} is no client architecture"),
+                "write the code of option 93, such as 0 for BIOS, 7 for x86-64 UEFI, 16 for its HTTP Boot",
+            );
+        }
+        // The boot file field holds 127 characters.
+        let is_plain = loader.len() <= 127 && loader.bytes().all(|byte| byte.is_ascii_graphic());
+        let leaves = loader.split('/').any(|part| part == "..");
+        if loader.is_empty() || !is_plain || leaves {
+            notes.add(
+                pool,
+                &path,
+                format!("{loader:?} is no loader"),
+                "write the name of a file in the loaders' folder, or a URL, of at most 127 characters",
             );
         }
     }

@@ -394,3 +394,25 @@ fn mistakes_are_sorted_and_shown_with_their_resource() {
         "a.yaml:12:9: Machine/a: spec.pool: there is no NodePool \"nowhere\"\n    none is declared in these files"
     );
 }
+
+#[test]
+fn loaders() {
+    let pool = |loaders: &str| {
+        let spec =
+            format!("  image: debian\n  secureBoot: true\n  loader: grub\n  loaders: {loaders}");
+        resource("NodePool", "p", &spec)
+    };
+    check(&pool("{7: ipxe.efi, '16': 'http://10.0.0.1/x.efi'}"), &[]);
+    check(
+        &pool("{x64: a.efi, 7: ../a.efi, 9: ''}"),
+        &[
+            (8, "\"x64\" is no client architecture"),
+            (8, "\"../a.efi\" is no loader"),
+            (8, "\"\" is no loader"),
+        ],
+    );
+    check(
+        &resource("NodePool", "p", "  image: debian\n  loader: grup"),
+        &[(6, "grub")],
+    );
+}

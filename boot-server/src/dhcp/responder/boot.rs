@@ -22,8 +22,15 @@ const FILE_FIELD_BYTES: usize = 127;
 impl Exchange<'_> {
     /// Firmware and boot file. A machine without a pool has nothing to boot.
     pub(super) fn boot_choice(&self, server: Ipv4Addr) -> (Firmware, Option<BootFile>) {
-        let (firmware, file) = boot_file(&self.facts, self.mac, server, self.responder.http_port);
-        (firmware, file.filter(|_| self.assignment.pool.is_some()))
+        let (firmware, file) = boot_file(
+            &self.facts,
+            self.mac,
+            &self.assignment.loading,
+            server,
+            self.responder.http_port,
+        );
+        let has_pool = self.assignment.pool.is_some();
+        (firmware, file.ok().filter(|_| has_pool))
     }
 
     /// Adds boot information for a client that boots.

@@ -100,6 +100,8 @@ pub struct Pool<'a> {
     pub labels: &'a [&'a str],
     /// Node taints as YAML flow mappings.
     pub taints: &'a [&'a str],
+    /// Further lines of its spec.
+    pub lines: &'a [&'a str],
 }
 
 /// The manifest of a pool.
@@ -124,6 +126,9 @@ pub fn pool(facts: &Facts<'_>, pool: &Pool<'_>) -> Manifest {
     );
     if pool.is_powered {
         let _ = writeln!(text, "  power: \"On\"");
+    }
+    for line in pool.lines {
+        let _ = writeln!(text, "  {line}");
     }
     for (key, lines) in [("labels", pool.labels), ("taints", pool.taints)] {
         if !lines.is_empty() {

@@ -24,7 +24,27 @@ pub(super) fn arguments(
     line.add("-name", &spec.name);
     line.flag("-nodefaults").flag("-no-user-config");
     // graphics=off has SeaBIOS and the NIC's ROM talk on the serial port.
-    line.add("-machine", "q35,graphics=off,usb=off,vmport=off");
+    // OVMF keeps its Secure Boot variables from the system's reach by SMM.
+    let smm = if spec.firmware.is_secure() {
+        ",smm=on"
+    } else {
+        ""
+    };
+    line.add(
+        "-machine",
+        &format!("q35,graphics=off,usb=off,vmport=off{smm}"),
+    );
+    if spec.firmware.is_secure() {
+        line.add("-global", "driver=cfi.pflash01,property=secure,value=on");
+        // OVMF's build with SMM wants no S3 that it could not protect.
+        line.add("-global", "ICH9-LPC.disable_s3=1");
+    }
+    if spec.firmware.is_http() {
+        for version in ["IPv4", "IPv6"] {
+            let name = format!("name=opt/org.tianocore/{version}PXESupport,string=no");
+            line.add("-fw_cfg", &name);
+        }
+    }
     line.flag("-display").flag("none").add("-vga", "none");
     line.add("-accel", accelerator.option())
         .add("-cpu", accelerator.cpu());
@@ -78,7 +98,7 @@ fn nics(line: &mut Line, spec: &MachineSpec) {
         // machine is to be tested with; the ROM would put iPXE in their place.
         let rom = match spec.firmware {
             Firmware::Bios => "",
-            Firmware::Uefi => ",romfile=",
+            _ => ",romfile=",
         };
         let order = index + 1;
         line.add(
@@ -185,5 +205,14 @@ mod tests {
         );
         assert!(line.contains("unit=1,file=/lab/vars"), "{line}");
         assert!(line.contains("bootindex=1,romfile="), "{line}");
+        assert!(!line.contains("smm=on") && !line.contains("PXESupport"));
+        let line = joined(Firmware::SecureBootHttp, Some(&flash));
+        for part in [
+            "vmport=off,smm=on",
+            "property=secure,value=on",
+            "IPv4PXESupport,string=no",
+        ] {
+            assert!(line.contains(part), "{part:?} is not in {line}");
+        }
     }
 }

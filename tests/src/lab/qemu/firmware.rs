@@ -17,6 +17,12 @@ const OVMF: [(&str, &str); 2] = [
         "/usr/share/OVMF/OVMF_VARS.fd",
     ),
 ];
+/// The same that enforces Secure Boot, with the variables of a machine as it is
+/// sold: Microsoft's keys are enrolled.
+const SECURE: [(&str, &str); 1] = [(
+    "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+)];
 
 /// The flash of a UEFI machine, its variables fresh if it has none yet; nothing
 /// for a BIOS machine.
@@ -27,7 +33,12 @@ pub(super) fn flash(spec: &MachineSpec) -> Result<Option<Flash>, LabError> {
     if spec.firmware == Firmware::Bios {
         return Ok(None);
     }
-    let Some((code, fresh)) = OVMF
+    let builds: &[(&str, &str)] = if spec.firmware.is_secure() {
+        &SECURE
+    } else {
+        &OVMF
+    };
+    let Some((code, fresh)) = builds
         .iter()
         .find(|(code, variables)| Path::new(code).exists() && Path::new(variables).exists())
     else {

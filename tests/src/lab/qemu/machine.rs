@@ -1,6 +1,8 @@
 //! A machine and its power button: off, it is a spec and a console's file; on,
 //! it is a QEMU process.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -116,6 +118,18 @@ impl QemuMachine {
     #[must_use]
     pub fn console_log(&self) -> std::path::PathBuf {
         self.spec.console_log()
+    }
+
+    /// Types on its serial port, as a person at a terminal would.
+    ///
+    /// # Errors
+    /// When it is off.
+    pub fn type_on_console(&self, text: &str) -> Result<(), LabError> {
+        let socket = self.spec.console_socket();
+        let failed = LabError::file("typing on", &socket);
+        UnixStream::connect(&socket)
+            .and_then(|mut stream| stream.write_all(text.as_bytes()))
+            .map_err(failed)
     }
 
     /// Waits until its console shows `text`.

@@ -38,13 +38,33 @@ const fn cpus() -> u32 {
 
 /// Firmware of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Firmware {
     /// SeaBIOS, with iPXE as the NIC's boot ROM.
     #[default]
     Bios,
     /// OVMF with its own PXE client.
     Uefi,
+    /// OVMF with PXE switched off in its setup, so that HTTP Boot is left.
+    UefiHttp,
+    /// OVMF that enforces Secure Boot, with Microsoft's keys enrolled.
+    SecureBoot,
+    /// The same, by HTTP Boot.
+    SecureBootHttp,
+}
+
+impl Firmware {
+    /// Whether it enforces Secure Boot.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::SecureBoot | Self::SecureBootHttp)
+    }
+
+    /// Whether it boots by HTTP alone.
+    #[must_use]
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::UefiHttp | Self::SecureBootHttp)
+    }
 }
 
 impl std::str::FromStr for Firmware {
