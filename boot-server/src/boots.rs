@@ -6,6 +6,7 @@
 //! disk.
 
 mod book;
+mod decisions;
 mod record;
 mod reports;
 #[cfg(test)]
@@ -22,10 +23,12 @@ use boot_proto::time::WallClock;
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::dhcp::responder::Decision;
 use crate::events::{BootEvent, EventSink};
 use crate::store::{Batch, Database, StoreError};
 
 use book::Book;
+use decisions::Decisions;
 use record::{Boot, Stage};
 
 /// Shortest time between two writes to the store.
@@ -39,6 +42,7 @@ pub type Observer = Arc<dyn Fn(&BootView) + Send + Sync>;
 /// The boot log; shared by all faces.
 pub struct BootLog {
     book: Mutex<Book>,
+    decisions: Mutex<Decisions>,
     database: Database,
     changed: Notify,
 }
@@ -75,6 +79,7 @@ impl BootLog {
         let book = Book::new(database.read_all::<Boot>()?);
         Ok(Arc::new(Self {
             book: Mutex::new(book),
+            decisions: Mutex::default(),
             database,
             changed: Notify::new(),
         }))
@@ -106,6 +111,13 @@ impl BootLog {
     #[must_use]
     pub fn asked(&self, mac: MacAddr) -> Option<WallClock> {
         self.book().latest(mac).map(|boot| boot.asked)
+    }
+
+    /// What DHCP decided last about a client, and when; not kept across restarts.
+    #[must_use]
+    pub fn last_decision(&self, mac: MacAddr) -> Option<(WallClock, Decision)> {
+        let decisions = self.decisions.lock();
+        decisions.unwrap_or_else(PoisonError::into_inner).of(mac)
     }
 
     /// A machine was given its boot script, or told why it gets none.
@@ -209,6 +221,14 @@ impl BootLog {
 impl EventSink for BootLog {
     fn record(&self, event: BootEvent) {
         self.change(|book, now| book.event(now, event));
+    }
+
+    fn decided(&self, mac: MacAddr, decision: Decision) {
+        let now = clock::wall();
+        let decisions = self.decisions.lock();
+        decisions
+            .unwrap_or_else(PoisonError::into_inner)
+            .keep(mac, now, decision);
     }
 }
 

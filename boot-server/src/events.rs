@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use boot_proto::ids::MacAddr;
 
+use crate::dhcp::responder::Decision;
+
 /// Firmware of a booting machine, told from its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
@@ -70,4 +72,7 @@ pub enum BootEvent {
 pub trait EventSink: Send + Sync {
     /// Records one event.
     fn record(&self, event: BootEvent);
+
+    /// Keeps what DHCP decided last about a client, for whoever asks why.
+    fn decided(&self, _mac: MacAddr, _decision: Decision) {}
 }

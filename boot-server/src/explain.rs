@@ -1,13 +1,17 @@
 //! Why a machine is given what it is given: the records and rules that decide,
 //! and where its latest boot stands.
 
+mod answer;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use boot_proto::api::{BootView, LeaseView};
 use boot_proto::ids::{Digest, MacAddr};
-use boot_proto::resources::Taint;
+use boot_proto::resources::{LoaderKind, Taint};
 use serde::{Deserialize, Serialize};
+
+pub use answer::{LastAnswer, OptionView};
 
 use crate::clock;
 use crate::http::{App, choose_image, lease_views};
@@ -55,6 +59,10 @@ pub struct Explanation {
     pub taints: Vec<Taint>,
     /// Its leases.
     pub leases: Vec<LeaseView>,
+    /// What its firmware is to load: `ipxe`, `grub`, or `shim` for Secure Boot.
+    pub loader: Option<String>,
+    /// What DHCP decided last about it since this server started.
+    pub last_answer: Option<LastAnswer>,
     /// Its latest boot.
     pub boot: Option<BootView>,
     /// What keeps it from booting, in words.
@@ -66,11 +74,12 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(app: &App, who: &str) -> Option<Explanation> {
     let inventory = app.farm.inventory();
-    let mut explanation = match find(app, &inventory, who)? {
-        Ok(assignment) => of_machine(app, &inventory, &assignment),
+    let found = find(app, &inventory, who)?;
+    let mut explanation = match &found {
+        Ok(assignment) => of_machine(app, &inventory, assignment),
         Err((mac, problem)) => Explanation {
-            macs: vec![mac],
-            problems: vec![problem],
+            macs: vec![*mac],
+            problems: vec![problem.clone()],
             ..Explanation::default()
         },
     };
@@ -82,6 +91,11 @@ pub fn explain(app: &App, who: &str) -> Option<Explanation> {
         .iter()
         .filter_map(|mac| app.boots.latest(*mac))
         .max_by_key(|boot| boot.started);
+    explanation.last_answer = macs
+        .iter()
+        .filter_map(|mac| app.boots.last_decision(*mac))
+        .max_by_key(|(at, _)| *at)
+        .map(|(at, decision)| answer::view(at, &decision, &inventory, found.as_ref().ok()));
     if explanation.boot.is_none() {
         explanation.problems.push(
             "nothing was heard of it yet: no DHCP packet of its firmware and no request for a \
@@ -131,6 +145,7 @@ fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Expl
         subnet: subnet(inventory, assignment),
         address: assignment.address,
         image: assignment.image.clone(),
+        loader: Some(loader(assignment).to_owned()),
         cluster: assignment
             .cluster
             .as_ref()
@@ -158,6 +173,14 @@ fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Expl
         ));
     }
     explanation
+}
+
+const fn loader(assignment: &Assignment) -> &'static str {
+    match (assignment.loading.secure_boot, assignment.loading.kind) {
+        (true, _) => "shim",
+        (false, LoaderKind::Grub) => "grub",
+        (false, LoaderKind::Ipxe) => "ipxe",
+    }
 }
 
 const fn matched(by: MatchedBy) -> &'static str {

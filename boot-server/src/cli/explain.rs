@@ -79,6 +79,7 @@ fn render(it: &Explanation) -> String {
     line("Reserved address", or_dash(it.address));
     let digest = it.image_digest.map(|digest| digest.to_string());
     line("Image", with(&it.image, digest.as_ref()));
+    line("Loader", or_dash(it.loader.as_ref()));
     line("Cluster", or_dash(it.cluster.as_ref()));
     line(
         "Kernel arguments",
@@ -110,6 +111,23 @@ fn render(it: &Explanation) -> String {
             ),
         );
     }
+    if let Some(last) = &it.last_answer {
+        let words = [
+            last.address.map(|address| format!(" {address}")),
+            last.boot_file.as_ref().map(|file| format!(", {file}")),
+            last.why.as_ref().map(|why| format!(": {why}")),
+        ];
+        let words: String = words.into_iter().flatten().collect();
+        let at = last.at.to_rfc3339();
+        line("Last DHCP answer", format!("{at} {}{words}", last.answer));
+        for option in &last.options {
+            let name = format!("{} {}", option.code, option.name);
+            line(
+                "  option",
+                format!("{name:24} {} ({})", option.value, option.source),
+            );
+        }
+    }
     if let Some(boot) = &it.boot {
         let reason = boot
             .reason
@@ -122,7 +140,7 @@ fn render(it: &Explanation) -> String {
         );
         if let Some(step) = boot.steps.last() {
             line(
-                "Last answer",
+                "Last step",
                 format!("{} {}: {}", step.at.to_rfc3339(), step.step, step.message),
             );
         }

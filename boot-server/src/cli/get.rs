@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::table::{age, one_line, or_dash, size, span, table};
-use super::{Output, ServerArgs, chassis, print, timeline};
+use super::{Output, ServerArgs, chassis, follow, print, timeline};
 use crate::clock;
 
 /// Options of `get`.
@@ -23,6 +23,7 @@ Examples:
   boot-server get chassis                what is wrong with which, since when
   boot-server get boots --latest --watch
   boot-server get boots m1-c1n1          the whole timeline of its latest boot
+  boot-server get boots m1-c1n1 --follow
   boot-server get leases -o json | jq '.[].address'")]
 pub(super) struct GetArgs {
     /// What to show.
@@ -39,6 +40,10 @@ pub(super) struct GetArgs {
     /// Show it again whenever it changes, until stopped.
     #[arg(long)]
     watch: bool,
+    /// Of one machine's boot, print each step as it happens, until the boot is
+    /// over; the exit status tells how it ended.
+    #[arg(long, requires = "name", conflicts_with = "watch")]
+    follow: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -63,6 +68,14 @@ enum What {
 
 pub(super) fn run(args: &GetArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.server)?;
+    if args.follow {
+        let name = args.name.as_deref().unwrap_or_default();
+        anyhow::ensure!(
+            args.what == What::Boots,
+            "--follow is for one machine's boot: boot-server get boots NAME --follow"
+        );
+        return follow::run(&client, |boot| is_of(boot, name));
+    }
     if !args.watch {
         return print(&render(&client, args)?);
     }
@@ -135,10 +148,7 @@ fn render(client: &Client, args: &GetArgs) -> anyhow::Result<String> {
             })
         }
         What::Boots => {
-            let fits = |boot: &BootView, name: &str| {
-                boot.machine.as_deref() == Some(name)
-                    || boot.mac.is_some_and(|mac| name.parse() == Ok(mac))
-            };
+            let fits = is_of;
             let one = name.is_some();
             show_boots(client, args, fits, |all| match all.last() {
                 Some(boot) if one => timeline::render(boot, now),
@@ -146,6 +156,15 @@ fn render(client: &Client, args: &GetArgs) -> anyhow::Result<String> {
             })
         }
     }
+}
+
+/// Whether a boot is of the machine with that name, MAC or address.
+fn is_of(boot: &BootView, name: &str) -> bool {
+    boot.machine.as_deref() == Some(name)
+        || boot.mac.is_some_and(|mac| name.parse() == Ok(mac))
+        || boot
+            .address
+            .is_some_and(|address| name.parse() == Ok(address))
 }
 
 fn has_mac(machine: &MachineView, name: &str) -> bool {

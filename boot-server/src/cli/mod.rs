@@ -3,6 +3,7 @@
 mod chassis;
 mod client;
 mod explain;
+mod follow;
 mod get;
 mod image;
 mod import;

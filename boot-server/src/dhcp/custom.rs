@@ -197,6 +197,20 @@ fn encode_inner(
     Ok(((outer, sub), bytes))
 }
 
+/// The code of an option by its name or number.
+#[must_use]
+pub fn code_of(name: &str) -> Option<u8> {
+    let outer = name.split_once('.').map_or(name, |(outer, _)| outer);
+    lookup(outer).map(|(code, _)| code)
+}
+
+/// The name of an option.
+#[must_use]
+pub fn name_of(code: u8) -> Option<&'static str> {
+    let (_, _, names) = OPTIONS.iter().find(|(known, ..)| *known == code)?;
+    names.first().copied()
+}
+
 fn lookup(name: &str) -> Option<(u8, Option<Form>)> {
     let name = name.trim();
     let name = name.strip_prefix("option:").unwrap_or(name);

@@ -58,6 +58,9 @@ impl Sender {
         if let Some(event) = answer.outcome.event {
             self.events.record(event);
         }
+        if let Some(mac) = answer.outcome.mac {
+            self.events.decided(mac, answer.outcome.decision);
+        }
     }
 
     fn learn(&self, machine: &str, mac: MacAddr) {
