@@ -62,10 +62,10 @@ pub struct NodePoolSpec {
     pub power: Option<DesiredPower>,
     /// Its machines boot by UEFI Secure Boot: shim, then a signed GRUB and a
     /// signed kernel. Firmware that cannot do so is given nothing to boot.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secure_boot: bool,
     /// Boot loader of its machines.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LoaderKind::is_default")]
     pub loader: LoaderKind,
     /// Loader by client architecture (option 93, such as `7`), where it is not
     /// the built-in table's: the name of a file in the loaders' folder, or for
@@ -84,6 +84,12 @@ pub enum LoaderKind {
     Ipxe,
     /// GRUB, which reads `/grub.cfg`.
     Grub,
+}
+
+impl LoaderKind {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Machines by name, MAC, slot or label; whatever matches one of them belongs.
