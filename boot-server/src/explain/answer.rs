@@ -105,6 +105,12 @@ impl<'a> Sources<'a> {
             let codes = options.filter_map(|name| custom::code_of(name));
             declared.extend(codes.map(|code| (code, format!("Profile {name}"))));
         }
+        let pool = assignment.and_then(|it| inventory.pool(it.pool.as_deref()?));
+        if let Some(pool) = pool {
+            let options = pool.spec.dhcp_options.keys();
+            let codes = options.filter_map(|name| custom::code_of(name));
+            declared.extend(codes.map(|code| (code, format!("NodePool {}", pool.name()))));
+        }
         let machine = assignment.and_then(|it| inventory.declared().machines.get(&it.machine));
         Self {
             declared,
