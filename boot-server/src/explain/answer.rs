@@ -174,7 +174,7 @@ fn text(code: u8, value: &[u8]) -> String {
         code::SERVER_ID,
     ];
     const TIMES: [u8; 3] = [code::LEASE_TIME, code::RENEWAL_T1, code::REBINDING_T2];
-    if ADDRESSES.contains(&code) && value.len() % 4 == 0 {
+    if ADDRESSES.contains(&code) && value.len().is_multiple_of(4) {
         let (addresses, _) = value.as_chunks::<4>();
         let addresses = addresses.iter().map(|octets| Ipv4Addr::from(*octets));
         return addresses
