@@ -2,7 +2,7 @@
 //! into `deploy/crds`.
 //!
 //! The schema comes from the types, what a type cannot say from
-//! [`rules`](super::rules).
+//! `rules`.
 
 use kube_core::CustomResourceExt;
 use serde_json::{Map, Value, json};
