@@ -2,6 +2,10 @@
 
 mod charts;
 mod control_plane;
+mod dhcp_clients;
+mod dhcp_host;
+mod dhcp_kill;
 mod hosted;
 mod network_boot;
+mod proxy_dhcp;
 mod systemd;

@@ -71,6 +71,18 @@ pub const PEERS: &[Package] = &[
         name: "busybox",
         program: "busybox",
     },
+    Package {
+        name: "isc-dhcp-client",
+        program: "dhclient",
+    },
+    Package {
+        name: "dhcpcd-base",
+        program: "dhcpcd",
+    },
+    Package {
+        name: "dnsmasq-base",
+        program: "dnsmasq",
+    },
 ];
 
 /// Where the parts of a farm are.
