@@ -68,7 +68,9 @@ pub fn measure(lan: &Lan, pid: u32, rate: f64, secs: u32) -> Result<Step> {
 /// Whether the server gives a lease.
 pub fn answers(lan: &Lan) -> bool {
     let mut perfdhcp = lan.relay("perfdhcp");
-    perfdhcp.args(["-4", "-l", RELAY, "-d", "0.2", "-n", "1", SERVER]);
+    // A few new clients: one that asks over and over would rightly be stopped.
+    perfdhcp.args(["-4", "-l", RELAY, "-d", "1", "-W", "300000"]);
+    perfdhcp.args(["-r", "10", "-p", "1", "-R", "16000000", SERVER]);
     perfdhcp.output().is_ok_and(|output| {
         let text = String::from_utf8_lossy(&output.stdout);
         exchanges(&text).is_some_and(|(_, leases)| leases >= 1.0)
