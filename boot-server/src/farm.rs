@@ -299,8 +299,24 @@ impl Farm {
         let mut known = state.chassis.get(chassis).cloned().unwrap_or_default();
         chassis.clone_into(&mut known.name);
         chassis::learn(&mut known, &scan, now);
-        self.apply_with(&mut state, changes, Some(known))?;
-        self.publish(&state);
+        let is_told_anew = chassis::is_told_anew(state.chassis.get(chassis), &mut known, now);
+        // Most looks find what the one before has found; a farm has hundreds
+        // of them a second, and each write waits for the disk.
+        let lasting: Vec<Change> = changes
+            .iter()
+            .filter(|change| observe::is_lasting(&state.learned, change))
+            .cloned()
+            .collect();
+        let identifies = changes
+            .iter()
+            .any(|change| observe::identifies(&state.learned, change));
+        self.store
+            .commit(&lasting, is_told_anew.then_some(&known))?;
+        state.remember(changes);
+        state.chassis.insert(known.name.clone(), known);
+        if identifies {
+            self.publish(&state);
+        }
         drop(state);
         Ok(observe::orders(&self.inventory(), chassis))
     }
@@ -342,26 +358,8 @@ impl Farm {
 
     /// Writes changes to the store, then to memory.
     fn apply(&self, state: &mut State, changes: Vec<Change>) -> Result<(), FarmError> {
-        self.apply_with(state, changes, None)
-    }
-
-    /// The same, with what was learned of a chassis.
-    fn apply_with(
-        &self,
-        state: &mut State,
-        changes: Vec<Change>,
-        chassis: Option<LearnedChassis>,
-    ) -> Result<(), FarmError> {
-        self.store.commit(&changes, chassis.as_ref())?;
-        if let Some(chassis) = chassis {
-            state.chassis.insert(chassis.name.clone(), chassis);
-        }
-        for change in changes {
-            match change {
-                Change::Put(machine) => drop(state.learned.insert(machine.name.clone(), *machine)),
-                Change::Delete(name) => drop(state.learned.remove(&name)),
-            }
-        }
+        self.store.commit(&changes, None)?;
+        state.remember(changes);
         Ok(())
     }
 
@@ -372,6 +370,17 @@ impl Farm {
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = inventory;
+    }
+}
+
+impl State {
+    fn remember(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Put(machine) => drop(self.learned.insert(machine.name.clone(), *machine)),
+                Change::Delete(name) => drop(self.learned.remove(&name)),
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use boot_proto::resources::{ChassisStatus, Condition};
 use boot_proto::time::WallClock;
 use serde::{Deserialize, Serialize};
 
+use super::SEEN_AGAIN;
 use super::facts::set_condition;
 use crate::store::Record;
 
@@ -19,6 +20,8 @@ pub struct LearnedChassis {
     pub name: String,
     /// What is known of it.
     pub status: ChassisStatus,
+    /// When that was last written.
+    pub written: WallClock,
 }
 
 impl Record for LearnedChassis {
@@ -65,6 +68,25 @@ pub(super) fn learn(known: &mut LearnedChassis, scan: &ChassisInventory, now: Wa
         };
         take_in(&mut status.conditions, &ready, now);
     }
+}
+
+/// Whether a report is worth a write: it says more than that the chassis was
+/// read again, or the last write is a while ago. Notes the write as done.
+pub(super) fn is_told_anew(
+    before: Option<&LearnedChassis>,
+    known: &mut LearnedChassis,
+    now: WallClock,
+) -> bool {
+    let says_more = before.is_none_or(|before| {
+        let mut status = before.status.clone();
+        status.last_seen = known.status.last_seen;
+        status != known.status
+    });
+    let is_told = says_more || now.since(known.written) >= SEEN_AGAIN;
+    if is_told {
+        known.written = now;
+    }
+    is_told
 }
 
 /// Takes in one condition, within bounds. One whose status is no status at all

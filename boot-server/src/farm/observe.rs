@@ -16,7 +16,7 @@ use boot_proto::resources::ObservedPower;
 use boot_proto::time::WallClock;
 
 use super::moves::{self, Shared};
-use super::{Change, facts, names, reconcile};
+use super::{Change, SEEN_AGAIN, facts, names, reconcile};
 use crate::inventory::{Found, Inventory, LearnedMachine, desired_power};
 use crate::manifests::Declared;
 
@@ -123,7 +123,9 @@ impl Visit<'_> {
         }
         record.status.power = observed.power;
         record.status.observed_at = Some(self.now);
-        record.last_seen = self.now;
+        if self.now.since(record.last_seen) >= SEEN_AGAIN {
+            record.last_seen = self.now;
+        }
         let answer = (REACHABLE, "True", "Scanned", "the chassis shows it");
         facts::set_condition(&mut record.status.conditions, answer, self.now);
         let is_its = |one: &&ReportedCondition| one.slot.as_deref() == Some(&*observed.slot);
@@ -385,6 +387,30 @@ impl Visit<'_> {
                 facts::set_condition(&mut record.status.conditions, unknown, self.now);
             }
         }
+    }
+}
+
+/// Whether a change is worth a write: more than that a machine was looked at
+/// again. That much is kept in memory, and written every few minutes.
+pub(super) fn is_lasting(learned: &Learned, change: &Change) -> bool {
+    let Change::Put(machine) = change else {
+        return true;
+    };
+    let Some(before) = learned.get(&machine.name) else {
+        return true;
+    };
+    let mut before = before.clone();
+    before.status.observed_at = machine.status.observed_at;
+    before != **machine
+}
+
+/// Whether a change is one of what identifies machines.
+pub(super) fn identifies(learned: &Learned, change: &Change) -> bool {
+    match change {
+        Change::Delete(_) => true,
+        Change::Put(machine) => learned
+            .get(&machine.name)
+            .is_none_or(|before| before.found != machine.found),
     }
 }
 

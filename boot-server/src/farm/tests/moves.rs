@@ -189,3 +189,42 @@ fn a_chassis_tells_what_is_wrong_and_since_when() {
     );
     assert_eq!(machine.power, ObservedPower::Unknown);
 }
+
+#[test]
+fn a_look_that_finds_nothing_new_is_not_written() {
+    let place = Place::new();
+    let look = |farm: &Farm, secs: u64| {
+        let at = WallClock(NOW.0 + secs * 1_000);
+        farm.observe("m1", scan(vec![seen("c2n1", &[2])]), at)
+            .unwrap();
+        let seen = view(farm, "m1-c2n1").status.observed_at;
+        assert_eq!(
+            (seen, farm.chassis()[0].status.last_seen),
+            (Some(at), Some(at))
+        );
+    };
+    let written = |farm: &Farm| {
+        let machine = view(farm, "m1-c2n1").status.observed_at.unwrap();
+        let chassis = farm.chassis()[0].status.last_seen.unwrap();
+        assert_eq!(machine, chassis);
+        (machine.0 - NOW.0) / 1_000
+    };
+    for (last, expected) in [(30, 0), (299, 0), (300, 300)] {
+        let farm = place.open();
+        look(&farm, 0);
+        look(&farm, last);
+        drop(farm);
+        assert_eq!(written(&place.open()), expected, "{last}");
+    }
+    // What is new is written at once.
+    let farm = place.open();
+    let mut on = seen("c2n1", &[2]);
+    on.power = ObservedPower::On;
+    let at = WallClock(NOW.0 + 310_000);
+    farm.observe("m1", scan(vec![on]), at).unwrap();
+    drop(farm);
+    assert_eq!(
+        view(&place.open(), "m1-c2n1").status.power,
+        ObservedPower::On
+    );
+}
