@@ -4,6 +4,7 @@
 mod damaged_image;
 mod facts;
 mod lab;
+mod loaders;
 mod rack;
 mod stray;
 mod support;
