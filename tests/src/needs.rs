@@ -8,6 +8,9 @@ use crate::lab::process::run;
 /// Where this is set, a test that cannot run has failed.
 const MUST_RUN: &str = "MOONFARM_REQUIRE_VM";
 
+/// Where this is set, tests that take minutes run too.
+const ALL: &str = "MOONFARM_TEST_ALL";
+
 /// Whether we are root and the tools for namespaces are there; prints the reason
 /// where not.
 ///
@@ -25,6 +28,16 @@ pub fn has_namespaces() -> bool {
 #[must_use]
 pub fn has_virtual_machines() -> bool {
     is_met(missing_for_namespaces().or_else(|| missing_program("qemu-system-x86_64", "--version")))
+}
+
+/// Whether tests that take minutes are asked for; says how where not.
+#[must_use]
+pub fn is_long_run() -> bool {
+    let is_asked = std::env::var_os(ALL).is_some();
+    if !is_asked {
+        println!("SKIPPED: it takes minutes: cargo xtask test --all runs it");
+    }
+    is_asked
 }
 
 /// The folder that an environment variable of `cargo xtask test` names; prints

@@ -24,8 +24,32 @@ pub struct TestOptions {
     /// Leave out what needs a node image: the virtual machines.
     #[arg(long)]
     quick: bool,
+    /// Run the tests that take minutes each, too.
+    #[arg(long, conflicts_with = "quick")]
+    all: bool,
     /// A stage (fmt, clippy, doc, unit, netns, vm), or a part of tests' names.
     filter: Option<String>,
+}
+
+/// How much of a stage is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Nothing is built that takes minutes; tests that need it skip.
+    Quick,
+    /// What every change has to pass.
+    Usual,
+    /// Tests that take minutes each, too.
+    All,
+}
+
+impl TestOptions {
+    fn extent(&self) -> Extent {
+        match (self.quick, self.all) {
+            (true, _) => Extent::Quick,
+            (false, true) => Extent::All,
+            (false, false) => Extent::Usual,
+        }
+    }
 }
 
 /// Runs the stages one after the other, all of them even if one fails.
@@ -50,7 +74,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     for stage in stages {
         say(&format!("test: {}", stage.name()));
         let started = Instant::now();
-        let counts = stage.run(filter, options.quick);
+        let counts = stage.run(filter, options.extent());
         entries.push(Entry {
             stage: stage.name(),
             counts,
@@ -100,6 +124,7 @@ mod tests {
         ] {
             let options = TestOptions {
                 quick,
+                all: false,
                 filter: filter.map(str::to_owned),
             };
             let names: Vec<_> = chosen(&options).into_iter().map(Stage::name).collect();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::Extent;
 use super::counts::Counts;
 use super::output::{check, count};
 use crate::farm;
@@ -13,6 +14,9 @@ use crate::{cache, kube_binaries, packages};
 
 /// The environment variable by which tests know that skipping is failing.
 const MUST_RUN: &str = "MOONFARM_REQUIRE_VM";
+
+/// The environment variable by which tests know that long ones are asked for.
+const ALL: &str = "MOONFARM_TEST_ALL";
 
 /// A stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +68,8 @@ impl Stage {
         matches!(self, Self::Vm)
     }
 
-    /// Runs it; `filter` is a part of tests' names. A quick run builds nothing
-    /// that takes minutes, and lets tests that need it skip.
-    pub fn run(self, filter: Option<&str>, is_quick: bool) -> Counts {
+    /// Runs it; `filter` is a part of tests' names.
+    pub fn run(self, filter: Option<&str>, extent: Extent) -> Counts {
         let name = self.name();
         match self {
             Self::Fmt => check(name, &mut cargo(&["fmt", "--all", "--check"])),
@@ -94,12 +97,12 @@ impl Stage {
                 )
                 .arg("--show-output"),
             ),
-            Self::Netns | Self::Vm => self.run_target(filter, is_quick),
+            Self::Netns | Self::Vm => self.run_target(filter, extent),
         }
     }
 
     /// Runs a target of the tests crate that is not part of the unit tests.
-    fn run_target(self, filter: Option<&str>, is_quick: bool) -> Counts {
+    fn run_target(self, filter: Option<&str>, extent: Extent) -> Counts {
         let name = self.name();
         let target = ["test", "--package", "moonfarm-tests", "--test", name];
         if filter.is_some() && !has_match(&target, filter) {
@@ -108,10 +111,13 @@ impl Stage {
         let mut command = cargo(&target);
         let command = with_filter(&mut command, filter).args(["--test-threads=1", "--nocapture"]);
         // As root on Debian nothing is missing that was not installed above.
-        if !is_quick && packages::is_root().unwrap_or(false) {
+        if extent == Extent::All {
+            command.env(ALL, "1");
+        }
+        if extent != Extent::Quick && packages::is_root().unwrap_or(false) {
             command.env(MUST_RUN, "1");
         }
-        if let Err(error) = self.provide(command, is_quick) {
+        if let Err(error) = self.provide(command, extent) {
             say(&format!("{error:#}"));
             return Counts::failure(name);
         }
@@ -121,13 +127,13 @@ impl Stage {
 
 impl Stage {
     /// Makes what a target needs, and tells it where that is.
-    fn provide(self, command: &mut Command, is_quick: bool) -> Result<()> {
+    fn provide(self, command: &mut Command, extent: Extent) -> Result<()> {
         if self.needs_image() {
             farm::provide()?.set(command);
             return Ok(());
         }
         command.env("MOONFARM_PROGRAMS", farm::build_programs()?);
-        if !is_quick {
+        if extent != Extent::Quick {
             command.env("MOONFARM_KUBE_BIN", kube_binaries::provide()?.folder);
             command.env("MOONFARM_TOOLS", kube_binaries::tools::provide()?);
         }
