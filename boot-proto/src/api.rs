@@ -98,6 +98,20 @@ pub struct ReportedCondition {
     pub message: String,
 }
 
+/// Types of conditions of a Machine that chassis-agent finds.
+pub mod condition {
+    /// Whether its chassis shows it.
+    pub const REACHABLE: &str = "Reachable";
+    /// Whether it obeyed its last power order.
+    pub const POWER_OBEYED: &str = "PowerObeyed";
+    /// Whether it took its last order for the next boot.
+    pub const BOOT_ONCE_TAKEN: &str = "BootOnceTaken";
+    /// Whether its request for a network boot came after it was powered on.
+    pub const NETWORK_BOOT: &str = "NetworkBoot";
+    /// All of them; whoever else writes to a Machine leaves these alone.
+    pub const OF_MACHINES: [&str; 4] = [REACHABLE, POWER_OBEYED, BOOT_ONCE_TAKEN, NETWORK_BOOT];
+}
+
 /// What boot-server wants done to the machines of a chassis.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -37,7 +37,7 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Told of each machine's latest boot when it has moved, after it was written.
-pub type Observer = Arc<dyn Fn(&BootView) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(&BootView, WallClock) + Send + Sync>;
 
 /// The boot log; shared by all faces.
 pub struct BootLog {
@@ -186,7 +186,7 @@ impl BootLog {
                 .is_some_and(|latest| latest.id == view.id)
         };
         for boot in changed.iter().filter(|boot| is_latest(&boot.view)) {
-            observer(&boot.view);
+            observer(&boot.view, boot.asked);
         }
     }
 

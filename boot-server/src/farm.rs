@@ -43,6 +43,9 @@ const MAX_MACHINES: usize = 65_536;
 /// How old `last_seen` may get before a machine that shows itself again costs a
 /// write.
 const SEEN_AGAIN: Duration = Duration::from_secs(300);
+/// How long after a request for a boot the next one costs a write: firmware and
+/// loader ask several times within one boot.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why the farm could not answer or remember something.
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +254,30 @@ impl Farm {
         self.apply(&mut state, vec![Change::Put(Box::new(record))])?;
         self.publish(&state);
         Ok(())
+    }
+
+    /// Remembers when the machine with that NIC last asked for something to boot,
+    /// where others read it in a store that is shared. By itself a server has it
+    /// in its boot log.
+    ///
+    /// # Errors
+    /// When it cannot be remembered.
+    pub fn learn_request(&self, mac: MacAddr, asked: WallClock) -> Result<(), FarmError> {
+        let inventory = self.inventory();
+        let Some(machine) = inventory
+            .machine_of_mac(mac)
+            .filter(|_| self.store.is_shared())
+        else {
+            return Ok(());
+        };
+        let mut state = self.lock();
+        let mut record = record_of(&state, &inventory, machine, asked)?;
+        let before = record.status.asked_at;
+        if before.is_some_and(|before| asked < before.after(ASKED_AGAIN)) {
+            return Ok(());
+        }
+        record.status.asked_at = Some(asked);
+        self.apply(&mut state, vec![Change::Put(Box::new(record))])
     }
 
     /// Remembers where the latest boot of a machine stands.

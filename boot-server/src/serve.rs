@@ -311,9 +311,14 @@ fn start_datagrams(
 /// Keeps each machine's record at its latest boot.
 fn observer(farm: Arc<Farm>, store: Option<&Store>) -> Observer {
     let listener = store.map(Store::boot_listener);
-    Arc::new(move |boot: &BootView| {
+    Arc::new(move |boot: &BootView, asked| {
         if let Some(listener) = &listener {
             listener(boot);
+        }
+        if let Some(mac) = boot.mac
+            && let Err(error) = farm.learn_request(mac, asked)
+        {
+            tracing::debug!(%mac, error = %chain(&error), "a machine's request is not remembered");
         }
         let Some(machine) = &boot.machine else { return };
         if let Err(error) = farm.learn_boot(machine, boot.address, &boot.phase, boot.image) {

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::controller::Controller;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
-use crate::kubernetes::KubernetesOptions;
+use crate::kubernetes::{KubernetesOptions, Standing};
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::publish::{BootServer, Publish};
@@ -114,7 +114,11 @@ pub async fn run_until_signal(options: Options) -> anyhow::Result<()> {
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.state)
         .with_context(|| format!("making the state folder {}", options.state.display()))?;
-    let (mut feed, publish) = open(&options).await?;
+    let (mut feed, publish) = tokio::select! {
+        opened = open(&options) => opened?,
+        // It waits for an API server that is away.
+        () = told_to_stop(&mut stop) => return Ok(()),
+    };
     let metrics = Metrics::default();
     let pages = match options.listen {
         None => None,
@@ -137,7 +141,7 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
     };
     let first = feed.first().await?;
     agent.follow(first).await;
-    agent.tell_if_idle();
+    agent.tell_if_idle(&feed);
     loop {
         agent.metrics.beat(clock::now());
         tokio::select! {
@@ -150,6 +154,7 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> anyhow::R
         }
     }
     agent.follow(Vec::new()).await;
+    feed.end().await;
     if let Some(pages) = pages {
         pages.abort();
         // It ends by being called off.
@@ -201,10 +206,19 @@ struct Running {
 }
 
 impl Agent {
-    fn tell_if_idle(&self) {
-        if self.running.is_empty() {
-            let manifests = self.options.manifests.display();
-            tracing::warn!(%manifests, "there is no Chassis to look after");
+    fn tell_if_idle(&self, feed: &Feed) {
+        if !self.running.is_empty() {
+            return;
+        }
+        let manifests = self.options.manifests.display();
+        match (feed.waits_for(), &self.options.kubernetes) {
+            // It was told when it was found out.
+            (Some(Standing::Waits { .. }), _) => {}
+            (Some(standing), _) => tracing::info!("{standing}"),
+            (None, Some(_)) => tracing::warn!(
+                "there is no Chassis to look after yet: kubectl apply one in this namespace"
+            ),
+            (None, None) => tracing::warn!(%manifests, "there is no Chassis to look after"),
         }
     }
 

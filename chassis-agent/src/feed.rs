@@ -11,8 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::kubernetes::{
-    Cluster, DhcpHostsSink, KubernetesOptions, LEADER_INTERVAL, Leader, MachinesSink, Published,
-    resolve,
+    Cluster, DhcpHostsSink, KubernetesOptions, Leader, MachinesSink, Published, Standing, resolve,
 };
 use crate::manifests::{self, Files};
 use crate::publish::Publish;
@@ -37,8 +36,8 @@ pub enum Feed {
 pub struct Watched {
     cluster: Cluster,
     leader: Leader,
-    looked: Option<Monotonic>,
-    is_leader: bool,
+    /// How we stood when it was last told.
+    told: Standing,
     state: PathBuf,
     /// Chassis as declared, as resolved, and when that was.
     resolved: BTreeMap<String, (ChassisSpec, Object<ChassisSpec>, Monotonic)>,
@@ -82,8 +81,7 @@ impl Feed {
         let watched = Watched {
             leader: Leader::new(&cluster, identity),
             cluster,
-            looked: None,
-            is_leader: false,
+            told: Standing::default(),
             state: state.to_owned(),
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
@@ -100,6 +98,24 @@ impl Feed {
         match self {
             Self::Folder { folder, files } => Ok(manifests::chassis(folder, files)?),
             Self::Kubernetes(watched) => Ok(watched.chassis().await),
+        }
+    }
+
+    /// Why there is nothing to look after, where that is not for want of Chassis:
+    /// another agent works.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&Standing> {
+        match self {
+            Self::Kubernetes(watched) if watched.told != Standing::Works => Some(&watched.told),
+            _ => None,
+        }
+    }
+
+    /// Ends what was begun, once nothing is looked after any more: the next agent
+    /// may start at once.
+    pub async fn end(&mut self) {
+        if let Self::Kubernetes(watched) = self {
+            watched.leader.release().await;
         }
     }
 
@@ -138,18 +154,12 @@ impl Watched {
     /// the Lease, none for the others.
     async fn chassis(&mut self) -> Vec<Object<ChassisSpec>> {
         let now = clock::now();
-        let is_due = self
-            .looked
-            .is_none_or(|looked| now.since(looked) >= LEADER_INTERVAL);
-        if is_due {
-            self.looked = Some(now);
-            let is_leader = self.leader.turn().await;
-            if is_leader != self.is_leader {
-                tracing::info!(is_leader, "the Lease decides which agent works");
-            }
-            self.is_leader = is_leader;
+        let standing = self.leader.turn().await;
+        if *standing != self.told {
+            tracing::info!("{standing}");
+            self.told = standing.clone();
         }
-        if !self.is_leader {
+        if *standing != Standing::Works {
             return Vec::new();
         }
         let mut chassis = Vec::new();

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use boot_proto::api::condition::NETWORK_BOOT;
 use boot_proto::api::{PowerOrder, ReportedCondition};
 use boot_proto::resources::ObservedPower;
 use boot_proto::slot::Slot;
@@ -26,9 +27,6 @@ const WAYS: [NetworkWay; 4] = [
 
 /// Longest wait for a request, in first waits.
 const LONGEST_WAIT: u32 = 4;
-
-/// Type of the condition that tells of it.
-pub const NETWORK_BOOT: &str = "NetworkBoot";
 
 /// What is known of the network boot of one machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,11 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use boot_proto::api::{ObservedMachine, ReportedCondition};
 use boot_proto::slot::Slot;
 
-/// Type of a machine's condition that tells whether it took its last order for
-/// the next boot.
-pub const BOOT_ONCE: &str = "BootOnceTaken";
-/// Type of a machine's condition that tells whether it obeyed its last power order.
-pub const POWER: &str = "PowerObeyed";
+pub use boot_proto::api::condition::{BOOT_ONCE_TAKEN as BOOT_ONCE, POWER_OBEYED as POWER};
 
 /// Machines named in one message.
 const MOST_NAMES: usize = 8;

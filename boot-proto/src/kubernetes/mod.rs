@@ -24,6 +24,10 @@ pub const VERSION: &str = "v1alpha1";
 /// Label of a Machine that nobody declared: it was found in a chassis, or met
 /// when it booted.
 pub const FOUND_LABEL: &str = "moonfarm.dev/found";
+/// Lease (`coordination.k8s.io/v1`) that boot-servers renew while all they have
+/// heard of machines is written: without it chassis-agent takes a missing
+/// `askedAt` for no sign of anything.
+pub const BOOT_SERVER_LEASE: &str = "moonfarm-boot-server";
 
 use crate::resources::Kind;
 

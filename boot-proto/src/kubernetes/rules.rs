@@ -50,7 +50,7 @@ fn host_port(needs_port: bool) -> String {
 fn macs(path: &'static str, items: &'static str) -> [Patch; 2] {
     let usable = json!({
         "x-kubernetes-validations": [{
-            "rule": "self.matches('^[0-9A-Fa-f][02468ACEace]') && !self.matches('^[0:-]+$')",
+            "rule": "self.matches('^[0-9A-Fa-f][02468ACEace]') && !self.matches('^[0.:-]+$')",
             "message": "this is no address of one NIC: write the address on the NIC's label",
         }],
     });

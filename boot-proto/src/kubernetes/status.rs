@@ -115,6 +115,10 @@ pub struct MachineStatus {
     /// Image of its latest boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
+    /// When its firmware or boot loader last asked boot-server for something to
+    /// boot, at the latest write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// What it was met with when it booted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub met: Option<Met>,
@@ -184,6 +188,9 @@ pub struct ChassisStatus {
     /// Machines in it at the last scan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machines: Option<u32>,
+    /// Hardware profile in use, where it was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// What is wrong, in words, and since when.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -141,6 +141,10 @@ pub struct MachineStatus {
     /// Image of its latest boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
+    /// When its firmware or boot loader last asked for something to boot, as a
+    /// store that several programs share has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<WallClock>,
     /// What is wrong, in words, and since when.
     pub conditions: Vec<Condition>,
 }

@@ -435,7 +435,7 @@ fn the_log_is_bounded_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let open = || BootLog::open(Database::open(&path).unwrap()).unwrap();
-    let observer: Observer = Arc::new(|_| {});
+    let observer: Observer = Arc::new(|_, _| {});
     {
         let log = open();
         for _ in 0..25 {

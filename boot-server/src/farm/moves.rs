@@ -164,6 +164,7 @@ pub(super) fn put(record: &mut LearnedMachine, origin: &LearnedMachine) {
     record.status.address = origin.status.address;
     record.status.phase.clone_from(&origin.status.phase);
     record.status.image = origin.status.image;
+    record.status.asked_at = origin.status.asked_at;
 }
 
 /// Takes the hardware out of a record.
@@ -177,6 +178,7 @@ pub(super) fn take_out(record: &mut LearnedMachine) {
     record.status.address = None;
     record.status.phase = None;
     record.status.image = None;
+    record.status.asked_at = None;
 }
 
 #[cfg(test)]

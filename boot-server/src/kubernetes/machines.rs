@@ -1,5 +1,6 @@
 //! Between what is learned of a machine and the status of its object. Pure.
 
+use boot_proto::api::condition;
 use boot_proto::kubernetes::status::{Condition, MachineStatus, Met, Timestamp};
 use boot_proto::report::MachineFacts;
 use boot_proto::resources::{Condition as LearnedCondition, ObservedPower};
@@ -46,6 +47,7 @@ pub fn learned(name: &str, status: &MachineStatus, created: WallClock) -> Learne
             address: status.address,
             phase: status.phase.clone(),
             image: status.image,
+            asked_at: time(status.asked_at),
             conditions: status
                 .conditions
                 .iter()
@@ -79,6 +81,7 @@ pub fn written(machine: &LearnedMachine, pool: Option<&str>, hostname: Option<&s
         address: status.address,
         phase: status.phase.clone(),
         image: status.image,
+        asked_at: status.asked_at.map(Timestamp),
         met,
         facts: facts.cloned(),
         conditions: own_conditions(&status.conditions),
@@ -91,14 +94,17 @@ pub fn written(machine: &LearnedMachine, pool: Option<&str>, hostname: Option<&s
 fn own_conditions(conditions: &[LearnedCondition]) -> Vec<Condition> {
     conditions
         .iter()
-        .filter(|condition| !FOREIGN.contains(&condition.r#type.as_str()))
+        .filter(|condition| !is_foreign(&condition.r#type))
         .map(Condition::from)
         .collect()
 }
 
-/// Types of conditions that others write: chassis-agent the first ones, and the
-/// verdict on the declaration has a field manager of its own.
-pub const FOREIGN: [&str; 4] = ["Reachable", "PowerObeyed", "NetworkBoot", ACCEPTED];
+/// Whether others write conditions of that type: chassis-agent, and the verdict
+/// on the declaration has a field manager of its own.
+fn is_foreign(about: &str) -> bool {
+    about == ACCEPTED || condition::OF_MACHINES.contains(&about)
+}
+
 /// Type of the condition that says whether an object is used as it is.
 pub const ACCEPTED: &str = "Accepted";
 
@@ -118,10 +124,12 @@ pub fn is_news(wanted: &Value, there: &Value) -> bool {
     let Some(wanted) = wanted.as_object() else {
         return false;
     };
-    wanted.iter().any(|(key, value)| match key.as_str() {
-        "conditions" => !holds_all(&there[key], value),
-        _ => there.get(key) != Some(value),
-    })
+    let has_lost_its_pool = wanted.get("pool").is_none() && there.get("pool").is_some();
+    has_lost_its_pool
+        || wanted.iter().any(|(key, value)| match key.as_str() {
+            "conditions" => !holds_all(&there[key], value),
+            _ => there.get(key) != Some(value),
+        })
 }
 
 fn holds_all(there: &Value, wanted: &Value) -> bool {

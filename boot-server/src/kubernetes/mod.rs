@@ -12,6 +12,7 @@ mod claims;
 mod declare;
 mod error;
 mod events;
+mod heartbeat;
 mod machines;
 mod mirror;
 mod outbox;

@@ -18,7 +18,7 @@ use super::events::Events;
 use super::machines::written;
 use super::mirror::{MachineSink, Mirror};
 use super::outbox::{Outbox, Write};
-use super::{cache, verdicts};
+use super::{cache, heartbeat, verdicts};
 use crate::clock;
 use crate::dhcp::leases::Leases;
 use crate::farm::{Change, Farm, FarmError, LearnedChassis, MachineStore};
@@ -88,6 +88,7 @@ struct Intake {
     farm: Weak<Farm>,
     outbox: Outbox,
     cache: Database,
+    dirty: Arc<Dirty>,
 }
 
 impl MachineSink for Intake {
@@ -101,9 +102,14 @@ impl MachineSink for Intake {
         else {
             return;
         };
-        if farm.take_in(vec![change.clone()]) > 0
-            && let Err(error) = MachineStore::commit(&self.cache, &[change], None)
-        {
+        if farm.take_in(vec![change.clone()]) == 0 {
+            return;
+        }
+        // What others found belongs to a pool, which is ours to say.
+        if matches!(change, Change::Put(_)) {
+            self.dirty.add(name);
+        }
+        if let Err(error) = MachineStore::commit(&self.cache, &[change], None) {
             tracing::warn!(machine = name, error = %crate::images::chain(&error), "a machine is not cached");
         }
     }
@@ -170,6 +176,7 @@ impl Store {
             farm: Arc::downgrade(&self.farm),
             outbox: self.shared.outbox.clone(),
             cache: self.machines.cache.clone(),
+            dirty: Arc::clone(&self.machines.dirty),
         });
         let mirror = &self.shared.mirror;
         let mut tasks: Vec<JoinHandle<()>> = Kind::ALL
@@ -193,6 +200,8 @@ impl Store {
             self.shared.outbox.clone().run(self.api.clone()),
         ));
         tasks.push(tokio::spawn(self.api.clone().probe()));
+        let outbox = self.shared.outbox.clone();
+        tasks.push(tokio::spawn(heartbeat::run(self.api.clone(), outbox)));
         while mirror.is_synced() && first.get().is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use boot_proto::api::{ChassisInventory, ObservedMachine, PowerOrder, PowerOrders};
+use boot_proto::api::condition::{OF_MACHINES, REACHABLE};
+use boot_proto::api::{
+    ChassisInventory, ObservedMachine, PowerOrder, PowerOrders, ReportedCondition,
+};
 use boot_proto::ids::name_mistake;
-use boot_proto::kubernetes::status::{Condition, MachineStatus, Observed, Timestamp};
+use boot_proto::kubernetes::status::{MachineStatus, Observed, Timestamp};
 use boot_proto::resources::{DesiredPower, MachineSpec, NodePoolSpec, ObservedPower};
 use boot_proto::time::WallClock;
 use boot_proto::uuid;
 
-const REACHABLE: &str = "Reachable";
-/// Longest message of a condition.
-const LONGEST: usize = 500;
+use super::conditions::{are_news, brought_up_to_date};
 
 /// A Machine as the API server has it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,17 +61,16 @@ pub fn news(
                 continue;
             }
             present.push(name.clone());
-            writes.extend(write(chassis, name, known, observed, seen.complete, now));
+            writes.extend(write(chassis, name, known, observed, seen, now));
         }
     }
-    let (status, reason, message) = if seen.reachable {
-        (
+    let away = match seen.reachable {
+        true => reachable(
             "False",
             "NotInScan",
             "the chassis does not show it any more",
-        )
-    } else {
-        ("Unknown", "ChassisUnreachable", seen.message.as_str())
+        ),
+        false => reachable("Unknown", "ChassisUnreachable", &seen.message),
     };
     if !seen.reachable || seen.complete {
         let gone = machines.iter().filter(|(name, known)| {
@@ -81,9 +81,7 @@ pub fn news(
                 .and_then(|observed| observed.chassis.as_deref());
             here == Some(chassis) && !present.contains(name)
         });
-        writes.extend(
-            gone.filter_map(|(name, known)| lost(name, known, (status, reason, message), now)),
-        );
+        writes.extend(gone.filter_map(|(name, known)| lost(name, known, &away, now)));
     }
     writes
 }
@@ -154,18 +152,20 @@ fn write(
     name: String,
     known: Option<&Known>,
     observed: &ObservedMachine,
-    complete: bool,
+    seen: &ChassisInventory,
     now: WallClock,
 ) -> Option<Write> {
     let before = known.map(|known| known.status.clone()).unwrap_or_default();
     let mut there = before.observed.clone().unwrap_or_default();
     there.chassis = Some(chassis.to_owned());
     there.slot = observed.slot.parse().ok();
-    if complete {
+    if seen.complete {
         complete_with(&mut there, observed);
     }
     let power = Some(observed.power);
-    let message = (REACHABLE, "True", "Scanned", "the chassis shows it");
+    let here = reachable("True", "Scanned", "the chassis shows it");
+    let of_it = |one: &&ReportedCondition| one.slot.as_deref() == Some(&*observed.slot);
+    let found = seen.conditions.iter().filter(of_it).chain([&here]);
     let status = MachineStatus {
         power,
         observed_at: if before.power == power {
@@ -174,16 +174,13 @@ fn write(
             Some(Timestamp(now))
         },
         observed: Some(there),
-        conditions: conditions(&before, message, now),
+        conditions: brought_up_to_date(&before.conditions, &OF_MACHINES, found, now),
         ..MachineStatus::default()
     };
     let is_news = known.is_none()
         || status.power != before.power
         || status.observed != before.observed
-        || !status
-            .conditions
-            .iter()
-            .all(|condition| before.conditions.contains(condition));
+        || are_news(&status.conditions, &before.conditions);
     is_news.then_some(Write {
         name,
         is_new: known.is_none(),
@@ -214,22 +211,17 @@ fn complete_with(there: &mut Observed, observed: &ObservedMachine) {
     there.model = observed.model.clone().or(there.model.take());
 }
 
-fn lost(name: &str, known: &Known, words: (&str, &str, &str), now: WallClock) -> Option<Write> {
+fn lost(name: &str, known: &Known, away: &ReportedCondition, now: WallClock) -> Option<Write> {
     let before = &known.status;
-    let (status, reason, message) = words;
-    let condition = (REACHABLE, status, reason, message);
     let written = MachineStatus {
         power: Some(ObservedPower::Unknown),
         observed_at: before.observed_at,
         observed: before.observed.clone(),
-        conditions: conditions(before, condition, now),
+        conditions: brought_up_to_date(&before.conditions, &OF_MACHINES, [away], now),
         ..MachineStatus::default()
     };
-    let is_news = before.power != written.power
-        || !written
-            .conditions
-            .iter()
-            .all(|condition| before.conditions.contains(condition));
+    let is_news =
+        before.power != written.power || are_news(&written.conditions, &before.conditions);
     is_news.then(|| Write {
         name: name.to_owned(),
         is_new: false,
@@ -237,25 +229,14 @@ fn lost(name: &str, known: &Known, words: (&str, &str, &str), now: WallClock) ->
     })
 }
 
-/// Our condition; its time moves only when its status does.
-fn conditions(
-    before: &MachineStatus,
-    wanted: (&str, &str, &str, &str),
-    now: WallClock,
-) -> Vec<Condition> {
-    let (about, status, reason, message) = wanted;
-    let there = before.conditions.iter().find(|there| there.r#type == about);
-    let since = there
-        .filter(|there| there.status == status)
-        .map_or(Timestamp(now), |there| there.last_transition_time);
-    vec![Condition {
-        r#type: about.to_owned(),
+fn reachable(status: &str, reason: &str, message: &str) -> ReportedCondition {
+    ReportedCondition {
+        slot: None,
+        r#type: REACHABLE.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message: message.chars().take(LONGEST).collect(),
-        last_transition_time: since,
-        observed_generation: None,
-    }]
+        message: message.to_owned(),
+    }
 }
 
 /// The power wanted of the machines of `chassis`. A pool's wish counts for
@@ -285,7 +266,7 @@ pub fn orders(
             slot,
             power,
             network_boot: true,
-            // boot-server alone sees requests.
+            // Added by what boot-server tells of requests.
             is_watched: false,
             asked_ms_ago: None,
         })
@@ -418,6 +399,50 @@ mod tests {
         let machines = after(&machines, &writes);
         assert!(news("m1", &away, &machines, NOW).is_empty());
         assert!(news("m2", &away, &machines, NOW).is_empty());
+    }
+
+    #[test]
+    fn what_became_of_orders_stands_in_the_machine() {
+        let mut scan = seen(vec![
+            node("c1n1", &[1], ObservedPower::On),
+            node("c2n1", &[2], ObservedPower::On),
+        ]);
+        let machines = after(&Machines::new(), &news("m1", &scan, &Machines::new(), NOW));
+        let told = |about: &str, status: &str| ReportedCondition {
+            slot: Some("c1n1".into()),
+            r#type: about.into(),
+            status: status.into(),
+            reason: "Why".into(),
+            message: "words".into(),
+        };
+        scan.conditions = vec![
+            told("NetworkBoot", "False"),
+            told("BootOnceTaken", "True"),
+            told("PowerObeyed", "True"),
+            told("MadeUp", "True"),
+        ];
+        let writes = news("m1", &scan, &machines, NOW);
+        assert_eq!(writes.len(), 1, "c2n1 has nothing new: {writes:?}");
+        let types = |write: &Write| -> Vec<String> {
+            let all = write.status.conditions.iter();
+            all.map(|one| format!("{} {}", one.r#type, one.status))
+                .collect()
+        };
+        let all = [
+            "Reachable True",
+            "NetworkBoot False",
+            "BootOnceTaken True",
+            "PowerObeyed True",
+        ];
+        assert_eq!(types(&writes[0]), all);
+        let machines = after(&machines, &writes);
+        assert!(news("m1", &scan, &machines, NOW).is_empty());
+        // A new agent, which ordered nothing yet, loses nothing.
+        scan.conditions.clear();
+        assert!(news("m1", &scan, &machines, NOW).is_empty());
+        let away = ChassisInventory::default();
+        let lost = news("m1", &away, &machines, NOW);
+        assert_eq!(types(&lost[0])[..2], ["Reachable Unknown", all[1]]);
     }
 
     #[test]

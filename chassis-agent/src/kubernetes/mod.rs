@@ -6,9 +6,11 @@
 //! the one that holds the Lease.
 
 mod api;
+mod conditions;
 mod dhcp_hosts;
 mod leader;
 mod machines;
+mod requests;
 mod secrets;
 mod sink;
 
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 pub use api::{Cluster, KubernetesError};
-pub use leader::{INTERVAL as LEADER_INTERVAL, Leader};
+pub use leader::{Leader, Standing};
 pub use secrets::resolve;
 pub use sink::{DhcpHostsSink, MachinesSink};
 

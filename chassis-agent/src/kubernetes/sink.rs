@@ -1,13 +1,16 @@
 //! What is seen goes to the API server, what is wanted comes from there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use boot_proto::api::condition::REACHABLE;
 use boot_proto::api::{ChassisInventory, PowerOrders};
-use boot_proto::kubernetes::FOUND_LABEL;
 use boot_proto::kubernetes::status::{ChassisStatus, Condition, Timestamp};
-use boot_proto::resources::{API_VERSION, Kind, NodePoolSpec};
-use boot_proto::time::WallClock;
+use boot_proto::kubernetes::{BOOT_SERVER_LEASE, FOUND_LABEL};
+use boot_proto::resources::{API_VERSION, Kind, NodePoolSpec, ObservedPower};
+use boot_proto::time::{Monotonic, WallClock};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -15,8 +18,10 @@ use kube::runtime::reflector::Store;
 use serde_json::{Value, json};
 
 use super::api::{Cluster, KubernetesError, call};
+use super::conditions::{are_news, brought_up_to_date, turned};
 use super::dhcp_hosts;
 use super::machines::{Known, Machines, Write, news, orders};
+use super::requests::{Requests, Sign, tell_who_asked};
 use crate::clock;
 use crate::publish::{Answer, Publish, PublishError};
 
@@ -24,11 +29,24 @@ use crate::publish::{Answer, Publish, PublishError};
 const MANAGER: &str = "moonfarm-chassis-agent";
 /// How old `lastSeen` of a Chassis may get while nothing else changes.
 const SEEN_AGAIN_MS: u64 = 15 * 60 * 1000;
+/// How often the sign of a boot-server is looked for.
+const LOOK_FOR_THE_SIGN: Duration = Duration::from_secs(10);
+/// Types of conditions of a Chassis that we find.
+const OF_CHASSIS: [&str; 4] = [REACHABLE, "Ready", "InventoryComplete", "OrdersObeyed"];
 
 /// Machines as `Machine`s.
 pub struct MachinesSink {
     cluster: Cluster,
     recorder: Recorder,
+    heard: Mutex<Heard>,
+}
+
+/// What is known of boot-servers and what they hear.
+#[derive(Default)]
+struct Heard {
+    requests: Requests,
+    sign: Sign,
+    looked: Option<Monotonic>,
 }
 
 impl MachinesSink {
@@ -40,7 +58,11 @@ impl MachinesSink {
             instance: None,
         };
         let recorder = Recorder::new(cluster.client.clone(), reporter);
-        Self { cluster, recorder }
+        Self {
+            cluster,
+            recorder,
+            heard: Mutex::default(),
+        }
     }
 
     fn machines(&self) -> Machines {
@@ -79,6 +101,16 @@ impl MachinesSink {
             known.status.observed.clone_from(&write.status.observed);
         }
         self.say_of_chassis(chassis, seen, now).await?;
+        let mut orders = self.wanted(chassis, &machines);
+        self.look_for_the_sign().await;
+        let Heard { requests, sign, .. } = &mut *self.heard();
+        let clocks = (clock::now(), now);
+        tell_who_asked(&mut orders.orders, &machines, requests, sign, clocks);
+        Ok(orders)
+    }
+
+    /// The power that is wanted of the machines of `chassis`.
+    fn wanted(&self, chassis: &str, machines: &Machines) -> PowerOrders {
         let object = find(&self.cluster.chassis, chassis);
         let pool = object.and_then(|object| {
             let pool = object.data.get("spec")?.get("pool")?.as_str()?;
@@ -94,7 +126,38 @@ impl MachinesSink {
                 Some((object.metadata.name.clone()?, spec))
             })
             .collect();
-        Ok(orders(chassis, pool.as_deref(), &machines, &pools))
+        orders(chassis, pool.as_deref(), machines, &pools)
+    }
+
+    /// Reads, every few seconds, whether a boot-server is there that would tell of
+    /// requests.
+    async fn look_for_the_sign(&self) {
+        let now = clock::now();
+        {
+            let mut heard = self.heard();
+            let is_due = |at: Monotonic| now.since(at) >= LOOK_FOR_THE_SIGN;
+            if !heard.looked.is_none_or(is_due) {
+                return;
+            }
+            heard.looked = Some(now);
+        }
+        let cluster = &self.cluster;
+        let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let found = leases.get_opt(BOOT_SERVER_LEASE);
+        // Without an answer it is as if there were none.
+        let lease = match call(|| "reading boot-server's Lease".into(), found).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                return tracing::debug!(%error, "whether a boot-server is there");
+            }
+        };
+        let renewed = lease.and_then(|lease| lease.metadata.resource_version);
+        self.heard().sign.look(renewed, clock::now());
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, write: &Write) -> Result<(), KubernetesError> {
@@ -130,20 +193,37 @@ impl MachinesSink {
 
     /// One Event for each change that matters.
     async fn tell(&self, write: &Write, before: Option<&Known>) {
-        let power = write.status.power.unwrap_or_default();
-        let condition = write.status.conditions.first();
-        let (reason, note) = match before {
-            None => ("Found", "found in its chassis".to_owned()),
-            Some(before) if before.status.power != write.status.power => {
-                ("PowerChanged", format!("power is {power}"))
-            }
-            Some(_) => match condition {
-                Some(condition) => (condition.reason.as_str(), condition.message.clone()),
-                None => return,
-            },
+        let Some(before) = before else {
+            let note = "found in its chassis";
+            return self
+                .event(Kind::Machine, &write.name, "Found", note, false)
+                .await;
         };
-        let is_bad = condition.is_some_and(|condition| condition.status != "True");
-        self.event(Kind::Machine, &write.name, reason, &note, is_bad)
+        let power = write.status.power.unwrap_or_default();
+        if before.status.power != Some(power) && power != ObservedPower::Unknown {
+            let note = format!("power is {power}");
+            self.event(Kind::Machine, &write.name, "PowerChanged", &note, false)
+                .await;
+        }
+        for condition in turned(&before.status.conditions, &write.status.conditions) {
+            self.tell_of(Kind::Machine, &write.name, condition).await;
+        }
+    }
+
+    /// An Event of a condition that has turned. That something is not known yet
+    /// is no warning, but for what was known before.
+    async fn tell_of(&self, kind: Kind, name: &str, condition: &Condition) {
+        let is_bad = match condition.status.as_str() {
+            "True" => false,
+            "False" => true,
+            _ => condition.r#type == REACHABLE,
+        };
+        let about = &condition.r#type;
+        let note = match condition.message.as_str() {
+            "" => format!("{about} is {}", condition.status),
+            message => format!("{about}: {message}"),
+        };
+        self.event(kind, name, &condition.reason, &note, is_bad)
             .await;
     }
 
@@ -204,18 +284,8 @@ impl MachinesSink {
             written,
         )
         .await?;
-        let reachable = |status: &ChassisStatus| {
-            let mut all = status.conditions.iter();
-            all.find(|condition| condition.r#type == "Reachable")
-                .map(|condition| condition.status.clone())
-        };
-        if reachable(&before) != reachable(&status)
-            && let Some(condition) = status.conditions.first()
-        {
-            let is_bad = condition.status != "True";
-            let (reason, message) = (&condition.reason, &condition.message);
-            self.event(Kind::Chassis, chassis, reason, message, is_bad)
-                .await;
+        for condition in turned(&before.conditions, &status.conditions) {
+            self.tell_of(Kind::Chassis, chassis, condition).await;
         }
         Ok(())
     }
@@ -227,27 +297,9 @@ fn chassis_status(
     seen: &ChassisInventory,
     now: WallClock,
 ) -> Option<ChassisStatus> {
-    let (status, reason, message) = if seen.reachable {
-        ("True", "Scanned", seen.message.clone())
-    } else {
-        ("False", "Unreachable", seen.message.clone())
-    };
-    let there = before
-        .conditions
-        .iter()
-        .find(|condition| condition.r#type == "Reachable");
-    let since = there
-        .filter(|there| there.status == status)
-        .map_or(Timestamp(now), |there| there.last_transition_time);
-    let condition = Condition {
-        r#type: "Reachable".to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.chars().take(500).collect(),
-        last_transition_time: since,
-        observed_generation: None,
-    };
-    let machines = if seen.reachable {
+    let spoken = seen.conditions.iter().filter(|one| one.slot.is_none());
+    let conditions = brought_up_to_date(&before.conditions, &OF_CHASSIS, spoken, now);
+    let machines = if seen.reachable && seen.complete {
         u32::try_from(seen.machines.len()).ok()
     } else {
         before.machines
@@ -260,12 +312,16 @@ fn chassis_status(
     } else {
         before.last_seen
     };
-    let is_news =
-        there != Some(&condition) || machines != before.machines || last_seen != before.last_seen;
+    let profile = seen.profile.clone().or_else(|| before.profile.clone());
+    let is_news = are_news(&conditions, &before.conditions)
+        || machines != before.machines
+        || profile != before.profile
+        || last_seen != before.last_seen;
     is_news.then_some(ChassisStatus {
         last_seen,
         machines,
-        conditions: vec![condition],
+        profile,
+        conditions,
     })
 }
 
@@ -340,7 +396,19 @@ fn part(object: &DynamicObject, name: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use boot_proto::api::ReportedCondition;
+
     use super::*;
+
+    fn found(about: &str, status: &str, message: &str) -> ReportedCondition {
+        ReportedCondition {
+            slot: None,
+            r#type: about.into(),
+            status: status.into(),
+            reason: "Why".into(),
+            message: message.into(),
+        }
+    }
 
     #[test]
     fn a_chassis_that_goes_on_as_it_is_costs_nothing() {
@@ -348,9 +416,18 @@ mod tests {
         let seen = ChassisInventory {
             reachable: true,
             complete: true,
+            profile: Some("hpe-moonshot-1500".into()),
+            conditions: vec![
+                found(REACHABLE, "True", ""),
+                found("Ready", "True", ""),
+                found("InventoryComplete", "False", "no MAC is shown of c1n1"),
+                found("OrdersObeyed", "True", ""),
+            ],
             ..ChassisInventory::default()
         };
         let first = chassis_status(&ChassisStatus::default(), &seen, now).unwrap();
+        assert_eq!(first.conditions.len(), 4);
+        assert_eq!(first.profile.as_deref(), Some("hpe-moonshot-1500"));
         let soon = WallClock(now.0 + 60_000);
         assert_eq!(chassis_status(&first, &seen, soon), None);
         let later = WallClock(now.0 + SEEN_AGAIN_MS);
@@ -359,11 +436,12 @@ mod tests {
             Some(Timestamp(later))
         );
         let away = ChassisInventory {
-            message: "no answer".into(),
+            conditions: vec![found(REACHABLE, "False", "no answer")],
             ..ChassisInventory::default()
         };
         let told = chassis_status(&first, &away, soon).unwrap();
         assert_eq!(told.conditions[0].message, "no answer");
+        assert_eq!(told.conditions[2], first.conditions[2]);
         assert_eq!(told.machines, first.machines);
         assert_eq!(chassis_status(&told, &away, later), None);
     }
