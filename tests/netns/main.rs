@@ -6,6 +6,7 @@ mod dhcp_clients;
 mod dhcp_host;
 mod dhcp_kill;
 mod hosted;
+mod kubernetes_agent;
 mod network_boot;
 mod proxy_dhcp;
 mod systemd;

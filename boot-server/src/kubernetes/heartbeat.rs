@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use boot_proto::kubernetes::BOOT_SERVER_LEASE;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use boot_proto::time::WallClock;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
+use serde_json::json;
 
 use super::MANAGER;
 use super::api::ApiServer;
@@ -17,7 +19,7 @@ use crate::clock;
 /// How often it is renewed.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How long it says it holds.
-const DURATION_SECS: u32 = 30;
+const DURATION_SECS: i32 = 30;
 
 /// Renews the Lease while nothing waits to be written, until cancelled.
 pub async fn run(api: ApiServer, outbox: Outbox) {
@@ -29,7 +31,7 @@ pub async fn run(api: ApiServer, outbox: Outbox) {
         if api.is_away() || !outbox.is_empty() {
             continue;
         }
-        let lease = lease(&api.server, &clock::wall().to_rfc3339());
+        let lease = lease(&api.server, clock::wall());
         let parameters = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&lease);
         let written = leases.patch(BOOT_SERVER_LEASE, &parameters, &patch);
@@ -50,17 +52,22 @@ pub async fn run(api: ApiServer, outbox: Outbox) {
     }
 }
 
-fn lease(server: &str, now: &str) -> Value {
-    json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": BOOT_SERVER_LEASE},
-        "spec": {
-            "holderIdentity": server,
-            "leaseDurationSeconds": DURATION_SECS,
-            "renewTime": now,
+fn lease(server: &str, now: WallClock) -> Lease {
+    // The API server takes this time with six digits after the point alone,
+    // which is how its type is written.
+    let renew_time = serde_json::from_value::<MicroTime>(json!(now.to_rfc3339())).ok();
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(BOOT_SERVER_LEASE.to_owned()),
+            ..ObjectMeta::default()
         },
-    })
+        spec: Some(LeaseSpec {
+            holder_identity: Some(server.to_owned()),
+            lease_duration_seconds: Some(DURATION_SECS),
+            renew_time,
+            ..LeaseSpec::default()
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -68,10 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_lease() {
-        let lease: Lease = serde_json::from_value(lease("rack-1", "2023-11-14T22:13:20Z")).unwrap();
-        let spec = lease.spec.unwrap();
-        assert_eq!(spec.holder_identity.as_deref(), Some("rack-1"));
-        assert!(spec.renew_time.is_some());
+    fn its_time_is_written_as_the_api_server_takes_it() {
+        let lease = json!(lease("rack-1", WallClock(1_700_000_000_000)));
+        assert_eq!(lease["kind"], "Lease");
+        assert_eq!(lease["spec"]["holderIdentity"], "rack-1");
+        assert_eq!(lease["spec"]["renewTime"], "2023-11-14T22:13:20.000000Z");
     }
 }
