@@ -89,6 +89,54 @@ async fn a_chassis_is_visited_on_one_connection_with_few_commands() {
 }
 
 #[tokio::test]
+async fn a_full_chassis_takes_three_commands_found_or_declared() {
+    let model = || {
+        (1..=45).fold(ChassisModel::new(), |model, slot| {
+            let node = Node::inert(slot % 2 == 0).macs([mac(slot, 1, 1), mac(slot, 1, 2)]);
+            let cartridge = Cartridge::new("ProLiant m510 Server Cartridge").serial("CZ1");
+            model.with(slot, cartridge.node(node))
+        })
+    };
+    for shape in [
+        ListShape::Health2014,
+        ListShape::Status,
+        ListShape::AssetTag2021,
+    ] {
+        for profile in ["auto", "hpe-moonshot-1500"] {
+            let chassis = start(Options {
+                shape,
+                model: model(),
+                ..Options::default()
+            });
+            let target = Target {
+                profile: profile.into(),
+                ..target(&chassis)
+            };
+            let mut driver = open(target).await.unwrap();
+            let machines = driver.observe(Scope::Full).await.unwrap();
+            assert_eq!(driver.profile(), "hpe-moonshot-1500");
+            let known = machines
+                .iter()
+                .filter(|machine| machine.macs.len() == 2 && machine.serial.is_some())
+                .count();
+            assert_eq!((machines.len(), known), (45, 45));
+            assert_eq!(
+                chassis.commands(),
+                [
+                    "show node list",
+                    "show node macaddr all",
+                    "show node info all"
+                ],
+                "{profile} {shape:?}"
+            );
+            // A later look is a new one.
+            let seen = driver.observe(Scope::Power).await.unwrap();
+            assert_eq!((seen.len(), driver.requests()), (45, 4));
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_firmware_does_not_know_is_asked_node_by_node() {
     let chassis = chassis();
     let invalid = |command: &str| Fault::Answer(command.into(), "Invalid command\r\n".into());
@@ -245,13 +293,20 @@ async fn chassis_manager_2_is_recognised_and_read() {
         ..target(&chassis)
     };
     // It may know the list of 1.x as well, which must not mislead.
-    for list in ["Invalid command\r\n", "Slot ID\r\n---- -----\r\n"] {
+    let whole_list = "Slot ID    Proc Manufacturer  Architecture      Memory Power Status\r\n\
+                      ---- ----- ------------------ ----------------- ------ ----- ------\r\n\
+                      01   c1n1  Intel Corporation  x86 Architecture  32 GB  Off   OK\r\n";
+    for list in [
+        "Invalid command\r\n",
+        "Slot ID\r\n---- -----\r\n",
+        whole_list,
+    ] {
         chassis
             .faults()
             .set([Fault::Answer("show node list".into(), list.into())]);
         let mut driver = open(auto.clone()).await.unwrap();
-        assert_eq!(driver.profile(), "hpe-moonshot-cm2");
         let machines = driver.observe(Scope::Full).await.unwrap();
+        assert_eq!(driver.profile(), "hpe-moonshot-cm2");
         assert_eq!(
             summary(&machines),
             [

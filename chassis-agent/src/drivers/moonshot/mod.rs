@@ -6,6 +6,7 @@ mod commands;
 mod connect;
 mod console;
 pub mod parse;
+mod recognise;
 pub mod rest;
 mod session;
 
@@ -21,10 +22,12 @@ use super::{
     BootTarget, ChassisDriver, Console, Consoles, DriverError, DriverFuture, Patience,
     PowerOrderKind, Scope, Slot, node_of,
 };
+use crate::clock;
 use crate::config::Target;
 use parse::{
     Answer, Facts, ListedNic, ListedNode, parse_facts, parse_list, parse_macs, parse_power,
 };
+use recognise::Recognised;
 use session::Session;
 
 /// A Moonshot chassis manager.
@@ -37,6 +40,8 @@ pub struct Moonshot {
     unknown: BTreeSet<String>,
     /// Facts do not change while a node has the same MACs.
     facts: BTreeMap<SlotId, (Vec<ListedNic>, Facts)>,
+    /// What recognising it left behind.
+    recognised: Recognised,
 }
 
 impl Moonshot {
@@ -55,46 +60,8 @@ impl Moonshot {
             rules,
             unknown: BTreeSet::new(),
             facts: BTreeMap::new(),
+            recognised: Recognised::default(),
         })
-    }
-
-    /// Finds the profile among `profiles` that the device's answers fit, and
-    /// goes on with it.
-    ///
-    /// # Errors
-    /// When the device cannot be reached.
-    pub async fn recognise(
-        mut self,
-        profiles: &[Arc<HardwareProfile>],
-    ) -> Result<Option<Self>, DriverError> {
-        let mut answers: BTreeMap<String, String> = BTreeMap::new();
-        let mut best: Option<(usize, Arc<HardwareProfile>, CliRules)> = None;
-        for profile in profiles {
-            let Some(rules) = &profile.cli else { continue };
-            for rule in &profile.recognise {
-                if !answers.contains_key(&rule.command) {
-                    let answer = self.session.run(&rule.command, &self.rules).await?;
-                    answers.insert(rule.command.clone(), answer.text());
-                }
-                let fits = answers
-                    .get(&rule.command)
-                    .is_some_and(|answer| rule.fits(answer));
-                let is_better = best
-                    .as_ref()
-                    .is_none_or(|(weight, ..)| rule.weight() > *weight);
-                if fits && is_better {
-                    best = Some((rule.weight(), Arc::clone(profile), rules.clone()));
-                }
-            }
-        }
-        if let Some((_, profile, rules)) = best {
-            tracing::info!(address = self.address, profile = profile.name, "recognised");
-            self.rules = rules;
-            self.profile = profile;
-            return Ok(Some(self));
-        }
-        self.session.close().await;
-        Ok(None)
     }
 
     /// Asks, or returns `None` when this firmware does not know the command.
@@ -138,7 +105,10 @@ impl Moonshot {
 
     async fn list(&mut self) -> Result<Vec<ListedNode>, DriverError> {
         let command = self.rules.commands.list.clone();
-        let answer = self.session.run(&command, &self.rules).await?;
+        let answer = match self.recognised.list(&command, clock::now()) {
+            Some(answer) => answer,
+            None => self.session.run(&command, &self.rules).await?,
+        };
         let mut nodes = parse_list(&answer, &self.rules).ok_or_else(|| {
             let problem = "it is no list of nodes";
             commands::unreadable(&command, &answer, &self.rules, &self.address, problem)
@@ -257,6 +227,14 @@ impl Moonshot {
     }
 
     async fn observe_all(&mut self) -> Result<Vec<ObservedMachine>, DriverError> {
+        let machines = self.observe_with_its_profile().await?;
+        if !self.unknown.is_empty() && self.is_another_after_all().await? {
+            return self.observe_with_its_profile().await;
+        }
+        Ok(machines)
+    }
+
+    async fn observe_with_its_profile(&mut self) -> Result<Vec<ObservedMachine>, DriverError> {
         let nodes = self.list().await?;
         let macs = self.macs(&nodes).await?;
         let slots: Vec<SlotId> = nodes.iter().map(|node| node.slot).collect();
