@@ -5,6 +5,7 @@ mod cache;
 mod crds;
 mod demo;
 mod farm;
+mod fuzz;
 mod image;
 mod kube_binaries;
 mod packages;
@@ -38,6 +39,8 @@ enum Command {
     /// Measure our programs, and others beside them.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Feed any input to what reads from a network or a folder.
+    Fuzz(fuzz::FuzzOptions),
     /// Run every check and test.
     Test(test::TestOptions),
 }
@@ -62,6 +65,7 @@ fn run_command(command: Command) -> anyhow::Result<()> {
         Command::Image(command) => image::run(&command),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(command) => bench::run(&command),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Test(options) => test::run(&options),
     }
 }

@@ -1,9 +1,11 @@
 //! Running other programs, with messages that say which one failed and how.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::cache;
 
 /// A line for the person who waits; results go to stdout, this does not.
 pub fn say(line: &str) {
@@ -45,6 +47,20 @@ pub fn is_installed(program: &str) -> bool {
             .chain(["/usr/sbin".into(), "/sbin".into()])
             .any(|folder| folder.join(program).is_file())
     })
+}
+
+/// Cargo in the checkout. The one that runs us has set variables of its own for
+/// us, which would have our children's build scripts run again.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(cache::checkout()).args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The command line, cut where it becomes unreadable.

@@ -186,7 +186,10 @@ fn read_option(spec: &mut InterfaceSpec, key: &str, value: &str) {
 fn read_bond_option(bond: &mut BondSpec, key: &str, value: &str) {
     let number = value.parse().ok();
     match key {
-        "ports" => bond.ports = value.split('+').map(str::to_owned).collect(),
+        "ports" => {
+            let ports = value.split('+').filter(|port| !port.is_empty());
+            bond.ports = ports.map(str::to_owned).collect();
+        }
         "mode" => bond.mode = BondMode::from_word(value).unwrap_or_default(),
         "miimon" => bond.miimon = number,
         "updelay" => bond.up_delay = number,
@@ -268,5 +271,7 @@ mod tests {
         let network = BootArguments::parse(text).network;
         assert_eq!(network.boot, None);
         assert_eq!(network.interfaces.len(), 2);
+        let bond = network.interfaces["b"].bond.as_ref().unwrap();
+        assert!(bond.ports.is_empty(), "{:?}", bond.ports);
     }
 }

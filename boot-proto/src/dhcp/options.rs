@@ -87,6 +87,10 @@ const FIRST: [u8; 18] = [
     code::MESSAGE,
 ];
 
+/// How many of [`FIRST`] no client can do without: relay agent information that
+/// leaves them no room is left out instead.
+const ESSENTIAL: usize = 5;
+
 /// Options by code. An option that comes in parts is one (RFC 3396).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<u8, Vec<u8>>);
@@ -200,12 +204,20 @@ impl Options {
     }
 
     /// Writes the options and the end mark, `bytes` never growing beyond
-    /// `limit` except for what is in it already.
+    /// `limit` except for what is in it already. Relay agent information that
+    /// does not fit whole is not sent at all (RFC 3046 §2.2).
     pub(super) fn write(&self, bytes: &mut Vec<u8>, limit: usize) {
-        let relay = self
-            .get(code::RELAY_AGENT)
-            .map(|value| encoded(code::RELAY_AGENT, value))
-            .unwrap_or_default();
+        let encoded = |code: u8| {
+            self.get(code)
+                .map(|value| encoded(code, value))
+                .unwrap_or_default()
+        };
+        let mut relay = encoded(code::RELAY_AGENT);
+        let essential = FIRST.iter().take(ESSENTIAL);
+        let essential: usize = essential.map(|code| encoded(*code).len()).sum();
+        if bytes.len() + essential + relay.len() + 1 > limit {
+            relay.clear();
+        }
         // Room for the relay's option and the end mark.
         let room = limit.saturating_sub(relay.len() + 1);
         let rest = self
@@ -213,10 +225,7 @@ impl Options {
             .keys()
             .filter(|code| !FIRST.contains(code) && **code != code::RELAY_AGENT);
         for code in FIRST.iter().chain(rest) {
-            let option = self
-                .get(*code)
-                .map(|value| encoded(*code, value))
-                .unwrap_or_default();
+            let option = encoded(*code);
             if bytes.len() + option.len() <= room {
                 bytes.extend_from_slice(&option);
             }

@@ -172,6 +172,23 @@ fn uuids_are_spelt_as_dmi_spells_them() {
     assert_eq!(uuid_text(&[1; 17]), None);
 }
 
+#[test]
+fn relay_information_that_does_not_fit_is_left_out() {
+    for (bytes, is_echoed) in [(250, true), (300, false), (2000, false)] {
+        let mut message = discover();
+        message.options.put(code::RELAY_AGENT, vec![0x52; bytes]);
+        message
+            .options
+            .put_addresses(code::SERVER_ID, &[Ipv4Addr::LOCALHOST]);
+        message.options.put(code::MESSAGE, vec![b'x'; 100]);
+        let sent = message.encode(548);
+        assert!(sent.len() <= 548, "{bytes}: {} bytes", sent.len());
+        let read = Message::parse(&sent).unwrap();
+        assert_eq!(read.options.has(code::RELAY_AGENT), is_echoed, "{bytes}");
+        assert!(read.options.has(code::SERVER_ID), "{bytes}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {

@@ -4,7 +4,7 @@
 //! `---` at the beginning of a line always ends a document (YAML 1.2.2 §9.1.4),
 //! so each is read on its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
@@ -67,7 +67,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let (mut from, mut first_line, mut at) = (0, 0, 0);
     // Directives belong to the document whose `---` follows them.
     let mut has_content = false;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
+    for (number, line) in lines(text).enumerate() {
         let begins = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
@@ -82,6 +82,21 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     parts
 }
 
+/// Lines with what ends them: a line feed, a carriage return, or both (YAML
+/// 1.2.2 §5.4), as the parser counts them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.find(['\n', '\r']).map(|at| {
+            let is_pair = rest.get(at..).is_some_and(|end| end.starts_with("\r\n"));
+            at + 1 + usize::from(is_pair)
+        });
+        let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        (!line.is_empty()).then_some(line)
+    })
+}
+
 /// A list or mapping that is not closed yet.
 struct Open {
     at: Place,
@@ -93,6 +108,8 @@ enum Holds {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
+        /// Where in `entries` a key is: mappings can have very many.
+        known: HashMap<String, usize>,
         key: Option<(String, Place)>,
         merges: Vec<Node>,
     },
@@ -163,6 +180,7 @@ impl Reader {
             Event::MappingStart(anchor, _) => {
                 let holds = Holds::Map {
                     entries: Vec::new(),
+                    known: HashMap::new(),
                     key: None,
                     merges: Vec::new(),
                 };
@@ -245,18 +263,22 @@ impl Reader {
             Some(Holds::List(items)) => items.push(node),
             Some(Holds::Map {
                 entries,
+                known,
                 key,
                 merges,
             }) => match key.take() {
                 None => *key = Some(key_of(&node, &mut faults)),
                 Some((name, _)) if name == "<<" => merges.push(node),
                 Some((name, _)) if name == NO_KEY => {}
-                Some((name, key_at)) => match entries.iter().find(|entry| entry.key == name) {
-                    None => entries.push(Entry {
-                        key: name,
-                        key_at,
-                        value: node,
-                    }),
+                Some((name, key_at)) => match known.get(&name).and_then(|at| entries.get(*at)) {
+                    None => {
+                        known.insert(name.clone(), entries.len());
+                        entries.push(Entry {
+                            key: name,
+                            key_at,
+                            value: node,
+                        });
+                    }
                     Some(first) => faults.push(Fault {
                         at: key_at,
                         message: format!(
@@ -354,13 +376,14 @@ fn merge(mut entries: Vec<Entry>, merges: Vec<Node>) -> Vec<Entry> {
             _ => sources.push(node),
         }
     }
+    if sources.is_empty() {
+        return entries;
+    }
+    let mut known: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     for source in sources {
         if let Value::Map(more) = source.value {
-            for entry in more {
-                if !entries.iter().any(|known| known.key == entry.key) {
-                    entries.push(entry);
-                }
-            }
+            let new = more.into_iter();
+            entries.extend(new.filter(|entry| known.insert(entry.key.clone())));
         }
     }
     entries

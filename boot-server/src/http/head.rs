@@ -112,6 +112,16 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
     Parsed::Plain(head)
 }
 
+/// The plain request that `bytes` begin with, the length of its head and that
+/// of its body; `None` where there is none yet, or it is no plain one.
+#[must_use]
+pub fn plain_request(bytes: &[u8]) -> Option<(Request<()>, usize, usize)> {
+    let Parsed::Plain(head) = parse(bytes) else {
+        return None;
+    };
+    Some((head.to_request()?, head.length, head.body))
+}
+
 impl Head<'_> {
     /// The request as the routes take it, without its body.
     pub(super) fn to_request(&self) -> Option<Request<()>> {

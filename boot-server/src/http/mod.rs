@@ -40,6 +40,7 @@ use crate::inventory::{Assignment, Inventory};
 use crate::metrics::Metrics;
 use crate::tokens::Tokens;
 
+pub use head::plain_request;
 pub use listener::{Face, Limits, serve};
 pub(crate) use management::lease_views;
 pub use management::{BearerToken, router as management_router};

@@ -115,14 +115,15 @@ impl Transfer {
             deadline: None,
             outcome: None,
         };
-        let agreed: Vec<(&str, String)> = request
-            .options
-            .iter()
-            .filter_map(|(name, value)| {
-                let value = transfer.agree(name, value.parse().ok()?, mtu)?;
-                Some((name.as_str(), value))
-            })
-            .collect();
+        let mut agreed: Vec<(&str, String)> = Vec::new();
+        for (name, value) in &request.options {
+            // RFC 2347 allows each once; one that came before is agreed to.
+            let is_new = agreed.iter().all(|(known, _)| *known != name.as_str());
+            let asked = value.parse().ok().filter(|_| is_new);
+            if let Some(value) = asked.and_then(|asked| transfer.agree(name, asked, mtu)) {
+                agreed.push((name, value));
+            }
+        }
         if !agreed.is_empty() {
             transfer.options = Some(tftp::option_ack(&agreed));
             transfer.options_due = true;

@@ -11,7 +11,7 @@ mod http;
 mod programs;
 mod samples;
 mod scrape;
-mod table;
+pub mod table;
 mod tftp;
 mod usage;
 mod wire;

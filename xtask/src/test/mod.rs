@@ -27,7 +27,7 @@ pub struct TestOptions {
     /// Run the tests that take minutes each, too.
     #[arg(long, conflicts_with = "quick")]
     all: bool,
-    /// A stage (fmt, clippy, doc, unit, netns, vm), or a part of tests' names.
+    /// A stage (fmt, clippy, doc, unit, fuzz, netns, vm), or a part of tests' names.
     filter: Option<String>,
 }
 
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn stages_follow_the_options() {
         for (quick, filter, expected) in [
-            (false, None, "fmt clippy doc unit netns vm"),
-            (true, None, "fmt clippy doc unit netns"),
+            (false, None, "fmt clippy doc unit fuzz netns vm"),
+            (true, None, "fmt clippy doc unit fuzz netns"),
             (false, Some("vm"), "vm"),
             (false, Some("reads_a_list"), "unit netns vm"),
             (true, Some("reads_a_list"), "unit netns"),

@@ -1,6 +1,5 @@
 //! The stages of a test run, the quick ones first, and how each is run.
 
-use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::Result;
@@ -8,15 +7,17 @@ use anyhow::Result;
 use super::Extent;
 use super::counts::Counts;
 use super::output::{check, count};
-use crate::farm;
-use crate::run::say;
-use crate::{cache, kube_binaries, packages};
+use crate::run::{cargo, say};
+use crate::{farm, fuzz, kube_binaries, packages};
 
 /// The environment variable by which tests know that skipping is failing.
 const MUST_RUN: &str = "MOONFARM_REQUIRE_VM";
 
 /// The environment variable by which tests know that long ones are asked for.
 const ALL: &str = "MOONFARM_TEST_ALL";
+
+/// Seconds that each fuzz target runs for every change.
+const FUZZ_SECS: u32 = 8;
 
 /// A stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Stage {
     Doc,
     /// Unit and integration tests of the whole workspace.
     Unit,
+    /// The fuzz targets, a few seconds each.
+    Fuzz,
     /// Tests with network namespaces.
     Netns,
     /// End to end, with virtual machines and Kubernetes.
@@ -36,11 +39,12 @@ pub enum Stage {
 }
 
 /// All stages in order.
-pub const STAGES: [Stage; 6] = [
+pub const STAGES: [Stage; 7] = [
     Stage::Fmt,
     Stage::Clippy,
     Stage::Doc,
     Stage::Unit,
+    Stage::Fuzz,
     Stage::Netns,
     Stage::Vm,
 ];
@@ -53,6 +57,7 @@ impl Stage {
             Self::Clippy => "clippy",
             Self::Doc => "doc",
             Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
             Self::Netns => "netns",
             Self::Vm => "vm",
         }
@@ -97,6 +102,7 @@ impl Stage {
                 )
                 .arg("--show-output"),
             ),
+            Self::Fuzz => run_fuzz(extent),
             Self::Netns | Self::Vm => self.run_target(filter, extent),
         }
     }
@@ -141,6 +147,22 @@ impl Stage {
     }
 }
 
+/// Runs each fuzz target for a while.
+fn run_fuzz(extent: Extent) -> Counts {
+    let seconds = if extent == Extent::All { 60 } else { FUZZ_SECS };
+    let outcomes = match fuzz::run_each(seconds) {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            return Counts::failure(Stage::Fuzz.name());
+        }
+    };
+    outcomes
+        .iter()
+        .map(|(target, is_clean)| Counts::of_check(&format!("fuzz {target}"), *is_clean))
+        .fold(Counts::default(), |sum, counts| sum.plus(&counts))
+}
+
 /// Whether a target has a test that `filter` chooses: what the others need is
 /// then not built.
 fn has_match(target: &[&str], filter: Option<&str>) -> bool {
@@ -151,18 +173,4 @@ fn has_match(target: &[&str], filter: Option<&str>) -> bool {
 
 fn with_filter<'a>(command: &'a mut Command, filter: Option<&str>) -> &'a mut Command {
     command.arg("--").args(filter)
-}
-
-/// Cargo in the checkout. The one that runs us has set variables of its own for
-/// us, which would have our children's build scripts run again.
-fn cargo(arguments: &[&str]) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.current_dir(cache::checkout()).args(arguments);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            command.env_remove(&name);
-        }
-    }
-    command
 }

@@ -29,6 +29,31 @@ fn good_documents_are_read() {
 }
 
 #[test]
+fn lines_may_end_with_a_carriage_return() {
+    let text = format!("{SUBNET}---\n{}", SUBNET.replace("cidr", "cird"));
+    for ending in ["\n", "\r\n", "\r"] {
+        let mistakes = load_text(&text.replace('\n', ending)).mistakes;
+        let lines: Vec<usize> = mistakes.iter().map(|mistake| mistake.line).collect();
+        assert!(
+            lines.contains(&9) && lines.iter().all(|line| *line <= 9),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_mapping_of_very_many_keys_is_read_in_no_time() {
+    let mut text = resource("Profile", "p", "  labels:");
+    // Searched one by one, these would take minutes.
+    for number in 0..40_000 {
+        text.push_str(&format!("    l{number}: x\n"));
+    }
+    let begun = std::time::Instant::now();
+    let _ = load_text(&text);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn what_kubectl_prints_is_read() {
     let text = "apiVersion: moonfarm.dev/v1alpha1\nkind: Subnet\nmetadata:\n  name: s\n  namespace: moonfarm\n  uid: 0b9d8f0a\n  resourceVersion: \"12\"\n  generation: 2\n  creationTimestamp: \"2024-01-01T00:00:00Z\"\n  managedFields: [{manager: kubectl}]\n  annotations: {a: b}\nspec: {cidr: 10.0.0.0/24}\nstatus: {anything: 1}\n";
     check(text, &[]);

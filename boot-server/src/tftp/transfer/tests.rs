@@ -244,6 +244,20 @@ fn options_are_answered_as_the_rfcs_allow() {
 }
 
 #[test]
+fn an_option_that_comes_again_is_answered_once() {
+    let options = [
+        ("blksize", "512"),
+        ("tsize", "0"),
+        ("blksize", "1024"),
+        ("tsize", "0"),
+    ];
+    let transfer = transfer(7, &options.repeat(9));
+    let expected = tftp::option_ack(&[("blksize", "512".into()), ("tsize", "7".into())]);
+    assert_eq!(transfer.options(), Some(&*expected));
+    assert_eq!(transfer.packet_bytes(), 516);
+}
+
+#[test]
 fn blocks_fit_into_the_mtu() {
     for (mtu, asked, agreed) in [
         (1500, "1468", "1468"),
