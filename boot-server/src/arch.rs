@@ -63,6 +63,13 @@ const LOONG64: Loaders = loaders(
     None,
 );
 
+/// What of these can be gone on with by HTTP Boot. GRUB as Debian signs it has no
+/// HTTP inside, and loads no module that would bring it: it would stand at its
+/// prompt. A pool that has another one names it, or a shim beside it.
+const fn by_http(of: Loaders) -> Loaders {
+    loaders(of.ipxe, None, None)
+}
+
 const fn loaders(
     ipxe: Option<&'static str>,
     grub: Option<&'static str>,
@@ -88,11 +95,11 @@ const ARCHS: [(u16, &str, Firmware, Loaders); 31] = [
     (12, "PowerPC Open Firmware", Firmware::Other, NONE),
     (13, "PowerPC ePAPR", Firmware::Other, NONE),
     (14, "POWER OPAL v3", Firmware::Other, NONE),
-    (15, "x86 UEFI HTTP", Firmware::UefiHttp, IA32),
-    (16, "x64 UEFI HTTP", Firmware::UefiHttp, X64),
-    (17, "EBC HTTP", Firmware::UefiHttp, X64),
-    (18, "ARM 32-bit UEFI HTTP", Firmware::UefiHttp, ARM32),
-    (19, "ARM 64-bit UEFI HTTP", Firmware::UefiHttp, ARM64),
+    (15, "x86 UEFI HTTP", Firmware::UefiHttp, by_http(IA32)),
+    (16, "x64 UEFI HTTP", Firmware::UefiHttp, by_http(X64)),
+    (17, "EBC HTTP", Firmware::UefiHttp, by_http(X64)),
+    (18, "ARM 32-bit UEFI HTTP", Firmware::UefiHttp, by_http(ARM32)),
+    (19, "ARM 64-bit UEFI HTTP", Firmware::UefiHttp, by_http(ARM64)),
     (20, "x86 BIOS HTTP", Firmware::Bios, NONE),
     (21, "ARM 32-bit U-Boot", Firmware::Other, NONE),
     (22, "ARM 64-bit U-Boot", Firmware::Other, NONE),
@@ -101,12 +108,12 @@ const ARCHS: [(u16, &str, Firmware, Loaders); 31] = [
     (25, "RISC-V 32-bit UEFI", Firmware::Uefi, NONE),
     (26, "RISC-V 32-bit UEFI HTTP", Firmware::UefiHttp, NONE),
     (27, "RISC-V 64-bit UEFI", Firmware::Uefi, RISCV64),
-    (28, "RISC-V 64-bit UEFI HTTP", Firmware::UefiHttp, RISCV64),
+    (28, "RISC-V 64-bit UEFI HTTP", Firmware::UefiHttp, by_http(RISCV64)),
     (31, "s390 Basic", Firmware::Other, NONE),
     (32, "s390 Extended", Firmware::Other, NONE),
     (37, "LoongArch 32-bit UEFI", Firmware::Uefi, NONE),
     (39, "LoongArch 64-bit UEFI", Firmware::Uefi, LOONG64),
-    (40, "LoongArch 64-bit UEFI HTTP", Firmware::UefiHttp, LOONG64),
+    (40, "LoongArch 64-bit UEFI HTTP", Firmware::UefiHttp, by_http(LOONG64)),
     (41, "ARM rpiboot", Firmware::Other, NONE),
 ];
 
@@ -153,13 +160,17 @@ pub enum NoLoader {
     #[error("client architecture {0} is not known")]
     UnknownArch(u16),
     /// In the table, and empty.
-    #[error("there is no loader of that kind for client architecture {0}")]
+    #[error(
+        "there is no loader of that kind for client architecture {0}; its pool may name one (loaders)"
+    )]
     None(u16),
     /// It says x86 and is none.
     #[error("its maker's boot ROM says x86 BIOS on another processor")]
     NotX86,
     /// The pool asks for what this firmware cannot do.
-    #[error("its pool asks for Secure Boot, which client architecture {0} cannot do here")]
+    #[error(
+        "its pool asks for Secure Boot, which client architecture {0} cannot do here: let its firmware boot by UEFI PXE, or name a signed loader in the pool (loaders)"
+    )]
     NotSecure(u16),
 }
 
@@ -236,20 +247,39 @@ pub fn boot_file(
     if !facts.is_booting() {
         return (Firmware::Other, Err(NoLoader::NotBooting));
     }
-    let Some(code) = facts.arch else {
+    let Some(first) = facts.arch else {
         return (Firmware::Other, Err(NoLoader::NotBooting));
     };
+    let of = |code| loader_of(code, mac, wish, server, http_port);
+    let mut choices = std::iter::once(first)
+        .chain(facts.further_archs.iter().copied())
+        .map(of);
+    // Where it names several, the first that there is something for, of the kind
+    // that its class asks for; else the first tells what is missing.
+    let fits = |choice: &(Firmware, Result<BootFile, NoLoader>)| {
+        choice.1.is_ok() && (choice.0 == Firmware::UefiHttp) == facts.is_http
+    };
+    let (firmware, file) = choices.find(fits).unwrap_or_else(|| of(first));
+    if runs_scripts && firmware != Firmware::Other {
+        return (Firmware::Ipxe, file);
+    }
+    (firmware, file)
+}
+
+/// The loader for one client architecture.
+fn loader_of(
+    code: u16,
+    mac: MacAddr,
+    wish: &Wish,
+    server: Ipv4Addr,
+    http_port: u16,
+) -> (Firmware, Result<BootFile, NoLoader>) {
     let Some(row) = arch(code) else {
         return (Firmware::Other, Err(NoLoader::UnknownArch(code)));
     };
     if row.firmware == Firmware::Bios && is_not_x86(mac) {
         return (Firmware::Other, Err(NoLoader::NotX86));
     }
-    let firmware = if runs_scripts {
-        Firmware::Ipxe
-    } else {
-        row.firmware
-    };
     let file = wish.loader(&row).map(|loader| match row.firmware {
         Firmware::UefiHttp if loader.contains("://") => BootFile::Http(loader),
         Firmware::UefiHttp => {
@@ -257,7 +287,7 @@ pub fn boot_file(
         }
         _ => BootFile::Tftp(loader),
     });
-    (firmware, file)
+    (row.firmware, file)
 }
 
 fn is_not_x86(mac: MacAddr) -> bool {
@@ -289,6 +319,16 @@ mod tests {
         }
     }
 
+    /// A client that names several architectures.
+    fn several(is_http: bool, archs: &[u16]) -> ClientFacts {
+        ClientFacts {
+            is_pxe: !is_http,
+            is_http,
+            further_archs: archs[1..].to_vec(),
+            ..pxe(archs[0])
+        }
+    }
+
     #[test]
     fn each_client_gets_its_loader() {
         let script = "http://10.0.0.1:8080/boot.ipxe";
@@ -308,6 +348,20 @@ mod tests {
             (ipxe(0, true), X86, Firmware::Ipxe, Some(script)),
             (ipxe(0, false), X86, Firmware::Bios, Some("undionly.kpxe")),
             (ClientFacts::default(), X86, Firmware::Other, None),
+            (several(true, &[7, 16]), X86, Firmware::UefiHttp, Some(efi)),
+            (
+                several(false, &[16, 7]),
+                X86,
+                Firmware::Uefi,
+                Some("snponly.efi"),
+            ),
+            (
+                several(false, &[2, 6]),
+                X86,
+                Firmware::Uefi,
+                Some("snponly-i386.efi"),
+            ),
+            (several(false, &[2, 999]), X86, Firmware::Uefi, None),
         ] {
             let wish = Wish::default();
             let (found, boot) = boot_file(&facts, mac.parse().unwrap(), &wish, SERVER, 8080);
@@ -335,12 +389,18 @@ mod tests {
             .into(),
             ..Wish::default()
         };
+        let shim = Wish {
+            own: [(16, "shimx64.efi".to_owned())].into(),
+            ..secure.clone()
+        };
         let shim_url = "http://10.0.0.1:8080/loaders/shimx64.efi";
         for (wish, facts, file) in [
             (&secure, pxe(7), Ok("shimx64.efi")),
             (&secure, pxe(9), Ok("shimx64.efi")),
             (&secure, pxe(11), Ok("shimaa64.efi")),
-            (&secure, pxe(16), Ok(shim_url)),
+            (&secure, pxe(16), Err(NoLoader::NotSecure(16))),
+            (&shim, pxe(16), Ok(shim_url)),
+            (&grub, pxe(19), Err(NoLoader::None(19))),
             (&secure, ipxe(7, true), Ok("shimx64.efi")),
             (&secure, pxe(0), Err(NoLoader::NotSecure(0))),
             (&secure, ipxe(0, true), Err(NoLoader::NotSecure(0))),

@@ -22,10 +22,10 @@ use boot_proto::report::BootReport;
 use boot_proto::time::WallClock;
 use tokio::sync::Notify;
 
-use crate::clock;
 use crate::dhcp::responder::Decision;
 use crate::events::{BootEvent, EventSink};
 use crate::store::{Batch, Database, StoreError};
+use crate::{clock, neighbours};
 
 use book::Book;
 use decisions::Decisions;
@@ -127,6 +127,7 @@ impl BootLog {
 
     /// A kernel or initramfs went out to `address` by HTTP.
     pub fn fetched(&self, address: Ipv4Addr, stage: Fetched, bytes: u64, size: u64) {
+        self.locate(address);
         self.change(|book, now| book.fetched(now, address, stage, bytes, size));
     }
 
@@ -201,6 +202,17 @@ impl BootLog {
         self.database.commit(batch)
     }
 
+    /// Where another server gives the addresses, DHCP does not tell which boot an
+    /// address belongs to; the kernel does, on our own links.
+    fn locate(&self, address: Ipv4Addr) {
+        if self.book().has_boot_at(address) {
+            return;
+        }
+        if let Some(mac) = neighbours::mac_at(address) {
+            self.book().found_at(address, mac);
+        }
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,6 +232,9 @@ impl BootLog {
 
 impl EventSink for BootLog {
     fn record(&self, event: BootEvent) {
+        if let BootEvent::File { address, .. } = &event {
+            self.locate(*address);
+        }
         self.change(|book, now| book.event(now, event));
     }
 

@@ -21,6 +21,7 @@ pub mod kubernetes;
 pub mod loaders;
 pub mod manifests;
 pub mod metrics;
+mod neighbours;
 mod privileges;
 pub mod serve;
 pub mod store;

@@ -6,6 +6,10 @@ use crate::uuid;
 
 /// iPXE's sub-option that says it can load over HTTP.
 const IPXE_HTTP: u8 = 19;
+/// Code of a PC with BIOS (RFC 4578 §2.1).
+const PC_BIOS: u16 = 0;
+/// Codes that are read; no machine has as many kinds of firmware.
+const MAX_ARCHS: usize = 16;
 
 /// What a client says of its firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +20,13 @@ pub struct ClientFacts {
     pub is_http: bool,
     /// It is iPXE: user class `iPXE` or option 175.
     pub ipxe: Option<IpxeFeatures>,
-    /// First client architecture, option 93; else the one in the vendor class.
+    /// First client architecture, option 93; else the one in the vendor class. A
+    /// PXE client that tells none is a PC with BIOS: there was nothing else when
+    /// ROMs did not tell (PXE 2.0 and before).
     pub arch: Option<u16>,
+    /// Further client architectures in option 93, in the client's order, and the
+    /// one in the vendor class where it is another.
+    pub further_archs: Vec<u16>,
     /// SMBIOS UUID, option 97, where it tells the machine from others.
     pub uuid: Option<String>,
 }
@@ -36,11 +45,16 @@ impl ClientFacts {
     pub fn of(message: &Message) -> Self {
         let options = &message.options;
         let class = options.get(code::VENDOR_CLASS).unwrap_or_default();
+        let is_pxe = class.starts_with(b"PXEClient");
+        let mut codes = archs(options);
+        codes.extend(arch_of_class(class).filter(|code| !codes.contains(code)));
+        let mut codes = codes.into_iter();
         Self {
-            is_pxe: class.starts_with(b"PXEClient"),
+            is_pxe,
             is_http: class.starts_with(b"HTTPClient"),
             ipxe: ipxe(options),
-            arch: first_arch(options).or_else(|| arch_of_class(class)),
+            arch: codes.next().or(is_pxe.then_some(PC_BIOS)),
+            further_archs: codes.collect(),
             uuid: options
                 .get(code::CLIENT_UUID)
                 .and_then(uuid_text)
@@ -87,19 +101,25 @@ fn user_classes(value: &[u8]) -> Vec<&[u8]> {
     classes
 }
 
-/// RFC 4578 §2.1 allows several codes; the first is what runs now.
-fn first_arch(options: &Options) -> Option<u16> {
-    match options.get(code::CLIENT_ARCH)? {
-        [high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
-        _ => None,
+/// RFC 4578 §2.1 allows several codes of two octets. One octet alone is what a
+/// ROM means that does not know better; an odd one behind others is nothing.
+fn archs(options: &Options) -> Vec<u16> {
+    match options.get(code::CLIENT_ARCH).unwrap_or_default() {
+        [code] => vec![u16::from(*code)],
+        codes => codes
+            .chunks_exact(2)
+            .take(MAX_ARCHS)
+            .filter_map(|code| code.try_into().ok().map(u16::from_be_bytes))
+            .collect(),
     }
 }
 
 /// The code in `PXEClient:Arch:00007:UNDI:003001` (PXE 2.1 §2.2.3).
 fn arch_of_class(class: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(class).ok()?;
+    let text = String::from_utf8_lossy(class);
     let (_, rest) = text.split_once(":Arch:")?;
-    rest.get(..5)?.parse().ok()
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// An identifier as operators write it into bytes: `0x01ab` and `01:ab` are

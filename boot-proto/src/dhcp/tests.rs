@@ -155,7 +155,31 @@ fn clients() {
         (code::CLIENT_ARCH, &[0, 16, 0, 7]),
     ]);
     assert!(http.is_http && !http.is_pxe);
-    assert_eq!(http.arch, Some(16));
+    assert_eq!(
+        (http.arch, http.further_archs),
+        (Some(16), vec![7]),
+        "in its order"
+    );
+    for (class, option, first, further) in [
+        (&b"PXEClient"[..], None, Some(0), &[][..]),
+        (b"PXEClient", Some(&[11][..]), Some(11), &[]),
+        (b"PXEClient", Some(&[0, 11, 0]), Some(11), &[]),
+        (b"PXEClient", Some(&[]), Some(0), &[]),
+        (b"PXEClient:Arch:00007:UNDI:003016\0", None, Some(7), &[]),
+        (b"PXEClient:Arch:7", None, Some(7), &[]),
+        (b"PXEClient:Arch:99999999999", None, Some(0), &[]),
+        (b"HTTPClient:Arch:00016", Some(&[0, 7]), Some(7), &[16]),
+        (b"HTTPClient", None, None, &[]),
+        (b"\xff\xfe:Arch:00011", None, Some(11), &[]),
+        (b"U-Boot.armv8", Some(&[0, 22]), Some(22), &[]),
+        (b"udhcp 1.35.0", None, None, &[]),
+    ] {
+        let mut options = vec![(code::VENDOR_CLASS, class)];
+        options.extend(option.map(|value| (code::CLIENT_ARCH, value)));
+        let facts = facts(&options);
+        assert_eq!(facts.arch, first, "{class:?} {option:?}");
+        assert_eq!(facts.further_archs, further, "{class:?} {option:?}");
+    }
     assert!(!facts(&[(code::VENDOR_CLASS, b"udhcp 1.35.0")]).is_booting());
 }
 

@@ -441,6 +441,20 @@ impl Book {
         self.changed.insert(id);
     }
 
+    /// Whether a boot is under way at an address.
+    pub fn has_boot_at(&self, address: Ipv4Addr) -> bool {
+        let mac = self.by_address.get(&address);
+        mac.and_then(|mac| self.latest(*mac))
+            .is_some_and(Boot::is_running)
+    }
+
+    /// An address that somebody else gave, of a machine that was met.
+    pub fn found_at(&mut self, address: Ipv4Addr, mac: MacAddr) {
+        if self.latest(mac).is_some_and(Boot::is_running) {
+            self.by_address.insert(address, mac);
+        }
+    }
+
     pub(super) fn seen_at(&mut self, address: Ipv4Addr, mac: MacAddr) {
         self.by_address.insert(address, mac);
     }

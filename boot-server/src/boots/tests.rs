@@ -101,6 +101,30 @@ fn when_a_machine_last_asked_for_a_network_boot() {
 }
 
 #[test]
+fn an_address_that_another_server_gave_is_found_by_its_mac() {
+    let mut book = Book::default();
+    let file = || BootEvent::File {
+        address: ADDRESS,
+        path: "snponly.efi".into(),
+        bytes: 1,
+        error: None,
+    };
+    book.found_at(ADDRESS, MAC);
+    assert!(!book.has_boot_at(ADDRESS), "nobody boots there");
+    let mut proxied = offered(Firmware::Uefi);
+    if let BootEvent::Offered { address, .. } = &mut proxied {
+        *address = None;
+    }
+    book.event(at(0), proxied);
+    book.event(at(1), file());
+    assert_eq!(latest(&book).phase, "dhcp");
+    book.found_at(ADDRESS, MAC);
+    assert!(book.has_boot_at(ADDRESS));
+    book.event(at(2), file());
+    assert_eq!(latest(&book).phase, "loader");
+}
+
+#[test]
 fn a_machine_that_asks_in_vain_has_asked() {
     let mut book = Book::default();
     let vain = |firmware| BootEvent::Unanswered {

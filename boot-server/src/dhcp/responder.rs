@@ -9,6 +9,7 @@
 mod address;
 mod answer;
 mod boot;
+mod bootp;
 mod link;
 mod reason;
 mod request;
@@ -105,8 +106,10 @@ pub enum Why {
         /// Length.
         hlen: u8,
     },
-    /// BOOTP without DHCP's message type.
-    #[error("plain BOOTP: there is no message type (option 53)")]
+    /// BOOTP without DHCP's message type, of a machine without a reservation.
+    #[error(
+        "plain BOOTP: there is no message type (option 53), and such a client is given a reserved address alone: declare the machine with address"
+    )]
     Bootp,
     /// A message type that is not a client's.
     #[error("a {0:?} message is not for DHCP servers such as this one")]
@@ -117,6 +120,11 @@ pub enum Why {
     /// No declared subnet belongs to this relay.
     #[error("no Subnet is declared for relay {0}")]
     UnknownRelay(Ipv4Addr),
+    /// No declared subnet has the network that the relay or the client asks for.
+    #[error(
+        "no Subnet is declared for {0}, which the relay (option 82.5) or the client (option 118) asks for"
+    )]
+    UnknownSelection(Ipv4Addr),
     /// DHCP is off on this network.
     #[error("Subnet {0} says mode: off")]
     ModeOff(String),
@@ -303,23 +311,23 @@ impl Responder {
         };
         let mac = message.mac().ok_or(no_mac)?;
         outcome.mac = Some(mac);
-        let kind = outcome.kind.ok_or(Why::Bootp)?;
+        let kind = outcome.kind;
         match kind {
-            MessageType::Release => {
+            Some(MessageType::Release) => {
                 return Err(request::release(
                     leases, now, ingress, message, mac, outcome,
                 ));
             }
-            MessageType::Decline if !limits.decline(mac, ingress.at) => {
+            Some(MessageType::Decline) if !limits.decline(mac, ingress.at) => {
                 return Err(Why::TooManyDeclined);
             }
-            MessageType::Decline => {
+            Some(MessageType::Decline) => {
                 return Err(request::decline(
                     leases, now, ingress, message, mac, outcome,
                 ));
             }
-            MessageType::Discover | MessageType::Request | MessageType::Inform => {}
-            other => return Err(Why::NotForServers(other)),
+            None | Some(MessageType::Discover | MessageType::Request | MessageType::Inform) => {}
+            Some(other) => return Err(Why::NotForServers(other)),
         }
         let (mode, subnets) = link::subnets(inventory, ingress, message)?;
         let facts = ClientFacts::of(message);
@@ -327,7 +335,14 @@ impl Responder {
             mac,
             uuid: facts.uuid.clone(),
         };
-        let assignment = link::assignment(inventory, message, &client)?;
+        let assignment = link::assignment(inventory, message, &client, |machine| {
+            let lease = leases.get(message.ciaddr);
+            lease.is_some_and(|lease| {
+                lease.is_active(now)
+                    && lease.mac == mac
+                    && lease.machine.as_deref() == Some(machine)
+            })
+        })?;
         outcome.machine = Some(assignment.machine.clone());
         let mut exchange = Exchange {
             responder: self,
@@ -344,12 +359,14 @@ impl Responder {
             probe: None,
             event: None,
         };
-        let reply = if mode == DhcpMode::Proxy || ingress.port == PXE_PORT {
-            exchange.proxy(kind)
-        } else {
-            exchange.full(kind, leases)
+        let is_proxy = mode == DhcpMode::Proxy || ingress.port == PXE_PORT;
+        let reply = match kind {
+            None if is_proxy => Err(Why::Bootp),
+            None => exchange.bootp(leases),
+            Some(kind) if is_proxy => exchange.proxy(kind),
+            Some(kind) => exchange.full(kind, leases),
         };
-        if let (MessageType::Discover, Err(why)) = (kind, &reply) {
+        if let (Some(MessageType::Discover), Err(why)) = (kind, &reply) {
             exchange.event = exchange.unanswered(why);
         }
         let is_new_mac = inventory.machine_of_mac(mac) != Some(&exchange.assignment.machine);

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use boot_proto::ids::MacAddr;
 use boot_proto::resources::DhcpMode;
 
+use super::App;
 use super::errors::Failure;
 use super::peer::Peer;
-use super::{App, neighbours};
-use crate::clock;
 use crate::inventory::{Assignment, Client, Inventory, Unassigned};
+use crate::{clock, neighbours};
 
 /// A client whose address tells its machine.
 #[derive(Clone, Debug, PartialEq)]

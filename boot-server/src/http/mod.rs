@@ -12,7 +12,6 @@ mod join_token;
 mod listener;
 mod loaders;
 mod management;
-mod neighbours;
 mod peer;
 mod queue;
 mod ranges;
@@ -91,7 +90,7 @@ pub fn boot_router(app: App) -> Router {
         .route("/grub.cfg", get(scripts::grub))
         .route("/grub/grub.cfg", get(scripts::grub))
         .route("/blobs/sha256/{hex}", get(blobs::get))
-        .route("/loaders/{file}", get(loaders::get))
+        .route("/loaders/{*file}", get(loaders::get))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(costly)
         .fallback(errors::not_found)

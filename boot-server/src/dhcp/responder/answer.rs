@@ -47,11 +47,15 @@ impl Exchange<'_> {
     ) -> Result<Reply, Why> {
         let server = self.server_address(&subnet.spec)?;
         let mut message = self.message.reply(MessageType::Ack);
-        message.ciaddr = ciaddr;
+        message.ciaddr = self.message.ciaddr;
         self.configure(&mut message, subnet);
         self.boot(&mut message, server);
         self.declared_options(&mut message, &subnet.spec);
-        let to = self.destination(ciaddr);
+        let to = match self.message.relay() {
+            Some(giaddr) => Destination::Relay(giaddr),
+            // Unicast, whatever the flags say (RFC 2131 §4.3.5).
+            None => Destination::Client(SocketAddrV4::new(ciaddr, CLIENT_PORT)),
+        };
         Ok(self.finish(message, server, to))
     }
 
@@ -91,6 +95,15 @@ impl Exchange<'_> {
         message
             .options
             .copy(code::RELAY_AGENT, &self.message.options);
+        // RFC 3011 §3: it goes back where it was heeded, and only there.
+        let heeded = link::subnet_selection(self.message).is_some_and(|wanted| {
+            let mut subnets = self.subnets.iter();
+            subnets.all(|subnet| subnet.spec.cidr.contains(&wanted))
+        });
+        if heeded {
+            let own = &self.message.options;
+            message.options.copy(code::SUBNET_SELECTION, own);
+        }
         Reply {
             message,
             limit: self.message.max_payload_bytes(),

@@ -26,7 +26,12 @@ pub(super) fn subnets<'a>(
     }
     match (found.first(), message.relay()) {
         (Some(subnet), _) => Err(Why::ModeOff(subnet.name().to_owned())),
-        (None, Some(giaddr)) => Err(Why::UnknownRelay(giaddr)),
+        (None, Some(giaddr)) => Err(
+            match link_selection(message).or_else(|| subnet_selection(message)) {
+                Some(selected) => Why::UnknownSelection(selected),
+                None => Why::UnknownRelay(giaddr),
+            },
+        ),
         (None, None) => Err(Why::UnknownLink(ingress.interface.to_string())),
     }
 }
@@ -43,8 +48,9 @@ fn on_link<'a>(
     };
     if let Some(giaddr) = message.relay() {
         // RFC 3527: the relay's own address may be on another network than
-        // its clients; then it says which link it means.
-        return match link_selection(message) {
+        // its clients; then it says which link it means, or the client does
+        // (RFC 3011). The relay's word comes first (RFC 3527 §3).
+        return match link_selection(message).or_else(|| subnet_selection(message)) {
             Some(link) => holding(link).collect(),
             None => inventory
                 .subnets()
@@ -58,6 +64,15 @@ fn on_link<'a>(
         .subnets()
         .filter(|subnet| is_on(ingress, &subnet.spec))
         .collect();
+    // Without a relay a client may choose among the networks of its own link
+    // alone: whoever could name any would empty the ranges of all.
+    if let Some(wanted) = subnet_selection(message) {
+        let on_it = |subnet: &&&Object<SubnetSpec>| subnet.spec.cidr.contains(&wanted);
+        let chosen: Vec<_> = link.iter().filter(on_it).copied().collect();
+        if !chosen.is_empty() {
+            return chosen;
+        }
+    }
     let has = |subnet: &&Object<SubnetSpec>| subnet.spec.cidr.contains(&message.ciaddr);
     // A client that renews sends unicast, through routers where need be, and
     // no relay adds giaddr (RFC 2131 §4.3.2).
@@ -76,6 +91,11 @@ fn is_on(ingress: &Ingress, subnet: &SubnetSpec) -> bool {
             .iter()
             .any(|network| subnet.cidr.contains(&network.addr())),
     }
+}
+
+/// The network that the client itself asks for an address of (RFC 3011).
+pub(super) fn subnet_selection(message: &Message) -> Option<Ipv4Addr> {
+    message.options.address(code::SUBNET_SELECTION)
 }
 
 fn link_selection(message: &Message) -> Option<Ipv4Addr> {
@@ -100,10 +120,15 @@ fn sub_option_address(message: &Message, sub_option: u8) -> Option<Ipv4Addr> {
 
 /// Which machine a client is: the one on its relay port, else the one that has
 /// its MAC or UUID, else the one that has its client identifier.
+///
+/// A machine that is bound to a port renews its lease past the relay, by unicast
+/// (RFC 2131 §4.3.2), and nothing then tells the port: `holds` says whether the
+/// lease is its own.
 pub(super) fn assignment(
     inventory: &Inventory,
     message: &Message,
     client: &Client,
+    holds: impl FnOnce(&str) -> bool,
 ) -> Result<Assignment, Why> {
     let port = message
         .options
@@ -127,7 +152,9 @@ pub(super) fn assignment(
             None => other?,
         },
     };
-    if inventory.is_bound_to_port(&assigned.machine) {
+    let is_past_relay = !message.options.has(code::RELAY_AGENT) && message.relay().is_none();
+    if inventory.is_bound_to_port(&assigned.machine) && !(is_past_relay && holds(&assigned.machine))
+    {
         return Err(Why::OtherPort(assigned.machine));
     }
     Ok(assigned)

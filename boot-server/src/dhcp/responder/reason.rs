@@ -16,6 +16,7 @@ impl Why {
             Self::NotForServers(_) => "not-for-servers",
             Self::UnknownLink(_) => "unknown-link",
             Self::UnknownRelay(_) => "unknown-relay",
+            Self::UnknownSelection(_) => "unknown-selection",
             Self::ModeOff(_) => "mode-off",
             Self::NoServerAddress(_) => "no-server-address",
             Self::UnknownClient(_) => "unknown-client",

@@ -28,7 +28,14 @@ impl<'a> Exchange<'a> {
 
     pub(super) fn request(&mut self, leases: &mut LeaseTable) -> Result<Reply, Why> {
         if let Some(server) = self.message.options.address(code::SERVER_ID) {
-            return self.selecting(leases, server);
+            // RFC 2131 §4.3.2 has no server identifier in a renewal, and some
+            // clients send it all the same.
+            return match (self.ciaddr(), self.requested()) {
+                (Some(ciaddr), None) if self.is_server_id_ours(server) => {
+                    self.renewing_or_rebinding(leases, ciaddr)
+                }
+                _ => self.selecting(leases, server),
+            };
         }
         match (self.ciaddr(), self.requested()) {
             (Some(ciaddr), _) => self.renewing_or_rebinding(leases, ciaddr),
@@ -43,8 +50,7 @@ impl<'a> Exchange<'a> {
             leases.withdraw_offers(self.mac);
             return Err(Why::OtherServer(server));
         }
-        // Some clients put the address into ciaddr here, against the RFC.
-        let address = self.requested().or(self.ciaddr()).ok_or(Why::Incomplete)?;
+        let address = self.requested().ok_or(Why::Incomplete)?;
         let checked = self.check(leases, address);
         self.grant_or_refuse(leases, checked)
     }
@@ -127,7 +133,7 @@ impl<'a> Exchange<'a> {
     /// INFORM: the client has an address and wants the rest. No lease is
     /// checked or made (RFC 2131 §4.3.5).
     pub(super) fn inform(&mut self) -> Result<Reply, Why> {
-        let ciaddr = self.ciaddr().ok_or(Why::Incomplete)?;
+        let ciaddr = self.informed().ok_or(Why::Incomplete)?;
         let subnet = self
             .subnet_of(ciaddr)
             .or(self.subnets.first().copied())

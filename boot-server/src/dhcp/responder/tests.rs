@@ -2,6 +2,7 @@
 
 mod boot;
 mod captures;
+mod clients;
 mod links;
 mod policy;
 mod property;

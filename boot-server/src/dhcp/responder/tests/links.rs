@@ -278,6 +278,24 @@ fn a_machine_bound_to_a_port_is_nobody_elsewhere() {
 }
 
 #[test]
+fn a_machine_bound_to_a_port_renews_past_the_relay() {
+    let mut resources = bound();
+    resources["machines"]["port7"]["macs"] = json!(["94:57:a5:00:00:77"]);
+    let mut lab = Lab::new(&resources);
+    let of = "94:57:a5:00:00:77";
+    lab.lease(&through_port(of, &[0, 4, 0, 1], b"leaf-7"));
+    lab.unicast();
+    let renewal = renewing(of, ip("10.0.0.77"));
+    let ack = lab.reply(&renewal).message;
+    assert_eq!(ack.message_type(), Some(MessageType::Ack));
+    // Not another one's lease, nor one that ran out.
+    let borrowed = renewing(of, ip("10.0.0.78"));
+    assert_eq!(lab.silence(&borrowed), Why::OtherPort("port7".into()));
+    lab.later(7200);
+    assert_eq!(lab.silence(&renewal), Why::OtherPort("port7".into()));
+}
+
+#[test]
 fn a_client_identifier_tells_a_machine_whose_mac_is_new() {
     let mut lab = Lab::new(&bound());
     for (id, address) in [
@@ -296,4 +314,105 @@ fn a_client_identifier_tells_a_machine_whose_mac_is_new() {
     let mut message = discover(DECLARED);
     message.options.put(code::CLIENT_ID, b"node-three".to_vec());
     assert_eq!(lab.offer(&message), ip("10.0.0.50"));
+}
+
+#[test]
+fn a_client_behind_a_relay_chooses_its_network() {
+    let mut lab = Lab::new(&routed());
+    let selection = |giaddr: &str, wanted: &str| {
+        let mut message = relayed(STRANGER, giaddr);
+        let wanted = [ip(wanted)];
+        message
+            .options
+            .put_addresses(code::SUBNET_SELECTION, &wanted);
+        message
+    };
+    let message = selection("10.1.0.1", "10.2.0.0");
+    let reply = lab.reply(&message);
+    assert_eq!(reply.message.yiaddr, ip("10.2.0.10"));
+    assert_eq!(reply.to, Destination::Relay(ip("10.1.0.1")));
+    // RFC 3011 §3: it goes back, so that the client knows that it was heeded.
+    assert_eq!(
+        reply.message.options.address(code::SUBNET_SELECTION),
+        Some(ip("10.2.0.0"))
+    );
+    // The relay's own word comes first (RFC 3527 §3), and the client's is not
+    // heeded then.
+    let mut both = message.clone();
+    both.options.put(code::RELAY_AGENT, vec![5, 4, 10, 1, 0, 0]);
+    let reply = lab.reply(&both).message;
+    assert_eq!(reply.yiaddr, ip("10.1.0.10"));
+    assert!(!reply.options.has(code::SUBNET_SELECTION));
+    assert_eq!(
+        lab.silence(&selection("10.1.0.1", "10.9.0.0")),
+        Why::UnknownSelection(ip("10.9.0.0"))
+    );
+}
+
+#[test]
+fn without_a_relay_a_client_chooses_among_the_networks_of_its_link() {
+    let mut resources = usual();
+    resources["subnets"]["second"] = json!({
+        "cidr": "10.5.0.0/24", "interface": "lan0", "ranges": [{"from": "10.5.0.10", "to": "10.5.0.20"}] });
+    resources["subnets"]["elsewhere"] = json!({
+        "cidr": "10.6.0.0/24", "relay": "192.0.2.1", "ranges": [{"from": "10.6.0.10", "to": "10.6.0.20"}] });
+    resources["subnets"]["lan"]["interface"] = json!("lan0");
+    let mut lab = Lab::new(&resources);
+    let mut message = discover(STRANGER);
+    for (wanted, given, heeded) in [
+        ("10.5.0.0", "10.5.0.10", true),
+        ("10.6.0.0", "10.0.0.51", false),
+    ] {
+        message
+            .options
+            .put_addresses(code::SUBNET_SELECTION, &[ip(wanted)]);
+        lab.leases = LeaseTable::default();
+        let reply = lab.reply(&message).message;
+        assert_eq!(reply.yiaddr, ip(given), "{wanted}");
+        assert_eq!(reply.options.has(code::SUBNET_SELECTION), heeded);
+    }
+}
+
+#[test]
+fn relay_information_goes_back_whatever_is_in_it() {
+    let mut lab = Lab::new(&routed());
+    let full = vec![7; 255];
+    let long = vec![9; 300];
+    for information in [
+        &[][..],
+        &[1],
+        &[1, 9, b'x'],
+        &[0xff, 0],
+        &[5, 4, 0, 0, 0, 0],
+        &[5, 3, 10, 2, 0],
+        &full,
+        &long,
+    ] {
+        let mut message = relayed(STRANGER, "10.1.0.1");
+        message.options.put(code::RELAY_AGENT, information.to_vec());
+        let reply = lab.reply(&message);
+        let sent = reply.message.encode(reply.limit);
+        let back = Message::parse(&sent).unwrap();
+        // RFC 3046 §2.2: byte for byte, and the last of the options (§2.1).
+        assert_eq!(back.options.get(code::RELAY_AGENT), Some(information));
+        assert_eq!(reply.message.yiaddr, ip("10.1.0.10"));
+    }
+    // A switch that snoops puts it in without being a relay: giaddr stays empty.
+    let mut lab = Lab::usual();
+    let mut message = discover(STRANGER);
+    message.options.put(code::RELAY_AGENT, vec![1, 2, 0, 4]);
+    message.set_broadcast();
+    let reply = lab.reply(&message);
+    assert_eq!(reply.to, Destination::Broadcast);
+    assert_eq!(
+        reply.message.options.get(code::RELAY_AGENT),
+        Some([1, 2, 0, 4].as_slice())
+    );
+    // Through a relay the flag is the relay's business, and goes back with it.
+    let mut lab = Lab::new(&routed());
+    let mut message = relayed(STRANGER, "10.1.0.1");
+    message.set_broadcast();
+    let reply = lab.reply(&message);
+    assert_eq!(reply.to, Destination::Relay(ip("10.1.0.1")));
+    assert!(reply.message.wants_broadcast());
 }

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use boot_proto::ids::MacAddr;
 
-/// The MAC at `address`, by the kernel's word. The client has just talked to us
-/// by TCP, so that the entry is fresh where it is on one of our links.
-pub(super) fn mac_at(address: Ipv4Addr) -> Option<MacAddr> {
+/// The MAC at `address`, by the kernel's word. The client has just talked to us,
+/// so that the entry is fresh where it is on one of our links.
+pub(crate) fn mac_at(address: Ipv4Addr) -> Option<MacAddr> {
     find(&std::fs::read_to_string("/proc/net/arp").ok()?, address)
 }
 
