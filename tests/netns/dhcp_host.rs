@@ -61,14 +61,7 @@ impl Host {
 
     /// Wires a namespace to the bridge; its end is `eth0`.
     pub fn wire(&self, to: &Namespace, name: &str) {
-        let peer = ["type", "veth", "peer", "name", "eth0", "netns", to.name()];
-        self.server
-            .ip(&[&["link", "add", name][..], &peer].concat())
-            .unwrap();
-        self.server
-            .ip(&["link", "set", name, "master", "br0", "up"])
-            .unwrap();
-        to.ip(&["link", "set", "eth0", "up"]).unwrap();
+        self.server.add_host(to, name, "br0").unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -17,7 +17,7 @@ const FIRMWARE: Duration = Duration::from_secs(120);
 /// How long a firmware that refused a loader is watched for going on.
 const REFUSED: Duration = Duration::from_secs(15);
 
-fn farm(lines: &[&str]) -> Option<TestFarm> {
+pub fn farm(lines: &[&str]) -> Option<TestFarm> {
     let artefacts = artefacts()?;
     let pool = Pool {
         name: "strays",
@@ -28,7 +28,7 @@ fn farm(lines: &[&str]) -> Option<TestFarm> {
     Some(TestFarm::start(artefacts, Vec::new(), None, &manifests))
 }
 
-fn power_on(test: &TestFarm, firmware: Firmware) -> QemuMachine {
+pub fn power_on(test: &TestFarm, firmware: Firmware) -> QemuMachine {
     let mut machine = test.farm.stray(firmware);
     machine
         .power_on()
@@ -38,6 +38,19 @@ fn power_on(test: &TestFarm, firmware: Firmware) -> QemuMachine {
 
 /// The boot once the node agent has handed over to the image.
 fn wait_for_handover(test: &mut TestFarm, machine: &QemuMachine) -> BootView {
+    wait_for(test, machine, "it does not get to its own root", |boot| {
+        // A machine without a cluster has no step after this one.
+        matches!(boot.phase.as_str(), "switch-root" | "ready")
+    })
+}
+
+/// The machine's boot once `is_there` says so.
+fn wait_for(
+    test: &mut TestFarm,
+    machine: &QemuMachine,
+    failure: &str,
+    is_there: impl Fn(&BootView) -> bool,
+) -> BootView {
     let name = STRAY_MAC.dashed();
     let since = boot_proto::time::WallClock(0);
     let mut shown = String::new();
@@ -51,17 +64,58 @@ fn wait_for_handover(test: &mut TestFarm, machine: &QemuMachine) -> BootView {
             test.say(&format!("{}: {:?}", boot.phase, boot.reason));
             shown.clone_from(&boot.phase);
         }
-        // A machine without a cluster has no step after this one.
-        matches!(boot.phase.as_str(), "switch-root" | "ready").then(|| boot.clone())
+        is_there(boot).then(|| boot.clone())
     });
     boot.unwrap_or_else(|| {
         test.explain(&name, since, &machine.console_log());
-        panic!("it does not get to its own root");
+        panic!("{failure}");
     })
 }
 
-fn has_step(boot: &BootView, text: &str) -> bool {
+/// The boot once the node agent runs: firmware, loader and kernel are behind it.
+pub fn wait_for_kernel(test: &mut TestFarm, machine: &QemuMachine) -> BootView {
+    wait_for(test, machine, "the node agent does not run", |boot| {
+        boot.steps.iter().any(|step| step.step == "config")
+    })
+}
+
+pub fn has_step(boot: &BootView, text: &str) -> bool {
     boot.steps.iter().any(|step| step.message.contains(text))
+}
+
+/// The boot ROM of QEMU's NIC is an iPXE itself: it is told at its prompt to load
+/// what a ROM without iPXE loads.
+#[test]
+fn bios_by_undionly() {
+    let Some(mut test) = farm(&[]) else { return };
+    let machine = power_on(&test, Firmware::Bios);
+    prompt(&machine);
+    machine
+        .type_slowly("dhcp && chain tftp://${next-server}/undionly.kpxe\r")
+        .expect("typed");
+    let boot = wait_for_kernel(&mut test, &machine);
+    assert!(has_step(&boot, "undionly.kpxe sent"), "{boot:#?}");
+}
+
+/// Brings the NIC's ROM to its prompt.
+fn prompt(machine: &QemuMachine) {
+    machine
+        .wait_for_console("Ctrl-B", FIRMWARE)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    machine.type_on_console("\u{2}").expect("typed");
+    machine
+        .wait_for_console("iPXE>", FIRMWARE)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+}
+
+#[test]
+fn uefi_by_grub() {
+    let Some(mut test) = farm(&["loader: grub"]) else {
+        return;
+    };
+    let machine = power_on(&test, Firmware::Uefi);
+    let boot = wait_for_kernel(&mut test, &machine);
+    assert!(has_step(&boot, "grubx64.efi sent"), "{boot:#?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod damaged_image;
 mod facts;
 mod lab;
 mod loaders;
+mod proxy;
 mod rack;
 mod stray;
 mod support;

@@ -96,6 +96,18 @@ impl Namespace {
         self.ip(&["link", "set", tap, "up"]).map(drop)
     }
 
+    /// Wires another namespace to a bridge, as a host is wired to a switch: the
+    /// port here is `port`, the other end `eth0` there. Both are up.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn add_host(&self, other: &Self, port: &str, bridge: &str) -> Result<(), LabError> {
+        let peer = ["type", "veth", "peer", "name", "eth0", "netns", &other.name];
+        self.ip(&[&["link", "add", port][..], &peer].concat())?;
+        self.ip(&["link", "set", port, "master", bridge, "up"])?;
+        other.ip(&["link", "set", "eth0", "up"]).map(drop)
+    }
+
     /// A TCP socket that listens inside, for a server that runs in our process:
     /// a socket belongs to the namespace it was made in, whoever uses it.
     ///

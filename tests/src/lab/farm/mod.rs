@@ -167,6 +167,11 @@ impl Farm {
         &mut self.chassis_agent
     }
 
+    /// Stops boot-server at once, until it is started again.
+    pub fn stop_boot_server(&mut self) {
+        self.boot_server.kill();
+    }
+
     /// Starts boot-server again and waits for its first answer.
     ///
     /// # Errors
