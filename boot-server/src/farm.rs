@@ -6,6 +6,7 @@
 
 mod chassis;
 mod facts;
+mod membership;
 mod moves;
 mod names;
 mod observe;
@@ -34,6 +35,7 @@ use crate::manifests::{self, Declared, Fingerprint, ManifestErrors};
 use crate::store::{Database, StoreError};
 
 pub use chassis::LearnedChassis;
+pub use membership::{MOVING, Words, moving, with};
 pub use store::{Change, MachineStore};
 pub use watch::watch;
 
@@ -344,8 +346,7 @@ impl Farm {
         if identifies {
             self.publish(&state);
         }
-        drop(state);
-        Ok(observe::orders(&self.inventory(), chassis))
+        Ok(observe::orders(&self.inventory(), &state.learned, chassis))
     }
 
     /// Every machine, declared or found, with what is known of it.

@@ -1,6 +1,7 @@
 //! Boot-server: turns inventory into DHCP, TFTP and HTTP answers, images and
 //! per-machine boot config.
 
+pub mod adoption;
 pub mod arch;
 pub mod boot_config;
 pub mod boots;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use boot_proto::manifest::{self, Mistake};
+use boot_proto::manifest::{self, Mistake, SourceFile};
 
 pub use advice::{option_mistakes, warnings};
 pub use declared::Declared;
@@ -66,7 +66,16 @@ impl fmt::Display for Report<'_> {
 /// # Errors
 /// When the folder cannot be read, or anything in it is wrong.
 pub fn read(folder: &Path) -> Result<Declared, ManifestErrors> {
-    let (files, mut mistakes) = folder::read(folder)?;
+    read_with(folder, None)
+}
+
+/// Reads and checks the manifests in `folder` as they are with a further file.
+///
+/// # Errors
+/// When the folder cannot be read, or anything is wrong.
+pub fn read_with(folder: &Path, more: Option<SourceFile>) -> Result<Declared, ManifestErrors> {
+    let (mut files, mut mistakes) = folder::read(folder)?;
+    files.extend(more);
     let loaded = manifest::load(&files);
     mistakes.extend(loaded.mistakes);
     if mistakes.is_empty() {

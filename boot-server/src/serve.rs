@@ -14,6 +14,7 @@ use boot_proto::resources::DhcpMode;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::adoption::Adoption;
 use crate::boots::{BootLog, Observer};
 use crate::dhcp::{self, DhcpError, DhcpOptions, DhcpServer, LeaseStore, LeaseStoreError, Leases};
 use crate::events::EventSink;
@@ -169,6 +170,7 @@ impl Server {
         background.extend([
             tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
             tokio::spawn(Arc::clone(&app.tokens).run()),
+            tokio::spawn(Arc::clone(&app.adoption).run()),
             tokio::spawn(crate::images::origin::run(
                 Arc::clone(&app.farm),
                 Arc::clone(&app.images),
@@ -239,8 +241,13 @@ async fn open(options: &ServeOptions) -> Result<(App, Option<Store>), ServeError
         }
     };
     let metrics = Metrics::new();
+    let adoption = match &store {
+        Some(store) => Adoption::new(Arc::clone(&farm), Arc::clone(&tokens), store.keeper()),
+        None => Adoption::of(&farm, &tokens),
+    };
     let app = App {
         farm,
+        adoption,
         leases: Arc::new(Leases::open(leases)?),
         images: Arc::new(ImageStore::open(&state.join(IMAGES))?),
         boots: BootLog::open(database)?,
@@ -346,9 +353,10 @@ fn resume(app: &App) {
         let Some(assignment) = inventory.assignment_of(machine) else {
             continue;
         };
-        let Some(cluster) = assignment.cluster else {
+        let Some(cluster) = assignment.cluster.clone() else {
             continue;
         };
+        app.adoption.joined(&assignment);
         let joined = Joined {
             boot: boot.id,
             mac,

@@ -12,6 +12,7 @@
 //! one that is Ready, and deleted as soon as `kubeadm join` is done.
 
 mod api;
+mod drain;
 #[cfg(test)]
 pub(crate) mod fake;
 mod follow;
@@ -36,6 +37,7 @@ use crate::images::chain;
 use crate::store::{Batch, Database, Record, StoreError};
 
 use api::ClusterApi;
+pub use drain::Drained;
 pub use follow::Joined;
 use node::Fence;
 pub use secrets::Secrets;

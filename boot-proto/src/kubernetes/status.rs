@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, MacAddr};
 use crate::report::MachineFacts;
-use crate::resources::{Condition as Learned, ObservedPower};
+use crate::resources::{Condition as Learned, Membership, ObservedPower};
 use crate::slot::Slot;
 use crate::time::WallClock;
 
@@ -119,6 +119,10 @@ pub struct MachineStatus {
     /// boot, at the latest write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
+    /// Which node it is, and how far it is with becoming another one; written by
+    /// boot-server under a field manager of its own, by the version it read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
     /// What it was met with when it booted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub met: Option<Met>,

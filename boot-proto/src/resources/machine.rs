@@ -145,8 +145,50 @@ pub struct MachineStatus {
     /// store that several programs share has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<WallClock>,
+    /// Which node it is, and how far it is with becoming another one.
+    #[serde(skip_serializing_if = "Membership::is_empty")]
+    pub membership: Membership,
     /// What is wrong, in words, and since when.
     pub conditions: Vec<Condition>,
+}
+
+/// The node that a machine is, and how far it is with becoming another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Membership {
+    /// The node it is since it last joined; none while it is moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<JoinedNode>,
+    /// Nodes it was, of which something may be left in their clusters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<JoinedNode>,
+    /// Power ordered to restart it, in place of what is desired otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered_power: Option<DesiredPower>,
+}
+
+impl Membership {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A node that a machine has joined a cluster as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct JoinedNode {
+    /// The Cluster.
+    pub cluster: String,
+    /// Name of the Node.
+    pub node: String,
+    /// The pool it belonged to then.
+    pub pool: String,
+    /// Name of the Machine then.
+    pub machine: String,
 }
 
 /// A condition by Kubernetes' conventions (API conventions, "typical status

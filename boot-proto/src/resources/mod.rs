@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
 pub use cluster::ClusterSpec;
 pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
-pub use machine::{Condition, DesiredPower, MachineSpec, MachineStatus, ObservedPower, RelayPort};
+pub use machine::{
+    Condition, DesiredPower, JoinedNode, MachineSpec, MachineStatus, Membership, ObservedPower,
+    RelayPort,
+};
 pub use network::{
     AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
     LinkMatch, MacChoice, NetworkSpec, RouteSpec, RouteTarget, TransmitHashPolicy, VlanSpec,

@@ -14,6 +14,7 @@ use super::client::Client;
 use super::table::{age, one_line, or_dash, size, span, table};
 use super::{Output, ServerArgs, chassis, follow, print, timeline};
 use crate::clock;
+use crate::farm::MOVING;
 
 /// Options of `get`.
 #[derive(Debug, Args)]
@@ -290,9 +291,11 @@ fn place(spec: &MachineSpec) -> Option<String> {
     Some(format!("{chassis}/{slot}"))
 }
 
-/// What is wrong with a machine, in words.
+/// What is wrong with a machine, or keeps its move to another pool, in words.
 fn trouble(conditions: &[Condition]) -> Option<String> {
-    let bad = conditions.iter().filter(|one| one.status == "False");
+    let bad = conditions
+        .iter()
+        .filter(|one| one.status == "False" || one.r#type == MOVING);
     let words: Vec<String> = bad
         .map(|one| format!("{}: {}", one.r#type, one_line(&one.message, 120)))
         .collect();

@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr.
 
+mod adopt;
 mod chassis;
 mod client;
 mod explain;
@@ -34,6 +35,7 @@ Examples:
   boot-server get machines --state /var/lib/moonfarm
   boot-server get boots m1-c1n1 --state /var/lib/moonfarm
   boot-server explain 94:57:a5:d3:ec:f2 --state /var/lib/moonfarm
+  boot-server adopt 94-57-a5-d3-ec-f2 --pool workers --manifests farm/
   boot-server import kubefarm values.yaml > farm/cluster1.yaml
 
 RUST_LOG sets what is logged, for example RUST_LOG=info,boot_server::dhcp=debug.";
@@ -55,6 +57,8 @@ enum Command {
     Get(get::GetArgs),
     /// Say which records and rules decide what a machine is given.
     Explain(explain::ExplainArgs),
+    /// Give a machine that was found to a pool.
+    Adopt(adopt::AdoptArgs),
     /// Manage the image store; works with and without a running server.
     Image(image::ImageArgs),
     /// Turn another system's configuration into manifests.
@@ -119,6 +123,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { manifests } => check(&manifests),
         Command::Get(args) => get::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Adopt(args) => adopt::run(args),
         Command::Image(args) => image::run(&args),
         Command::Import(args) => import::run(&args),
     }
@@ -179,6 +184,8 @@ mod tests {
             "boot-server get boots m1-c1n1 --watch",
             "boot-server get images",
             "boot-server explain 94:57:a5:d3:ec:f2 -o json",
+            "boot-server adopt m1-c1n1 --pool p --name n --hostname h --manifests m --state s",
+            "boot-server adopt m1-c1n1 --pool p --kubernetes --kubeconfig k --namespace n",
             "boot-server image add dir --state s",
             "boot-server image list -o json",
             "boot-server image remove debian --force",

@@ -11,6 +11,7 @@ use std::hash::Hash;
 use boot_proto::api::ObservedMachine;
 use boot_proto::ids::MacAddr;
 use boot_proto::report::MachineFacts;
+use boot_proto::resources::Membership;
 use boot_proto::slot::Slot;
 use boot_proto::uuid;
 
@@ -165,6 +166,10 @@ pub(super) fn put(record: &mut LearnedMachine, origin: &LearnedMachine) {
     record.status.phase.clone_from(&origin.status.phase);
     record.status.image = origin.status.image;
     record.status.asked_at = origin.status.asked_at;
+    record
+        .status
+        .membership
+        .clone_from(&origin.status.membership);
 }
 
 /// Takes the hardware out of a record.
@@ -179,6 +184,7 @@ pub(super) fn take_out(record: &mut LearnedMachine) {
     record.status.phase = None;
     record.status.image = None;
     record.status.asked_at = None;
+    record.status.membership = Membership::default();
 }
 
 #[cfg(test)]

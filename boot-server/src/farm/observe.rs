@@ -64,13 +64,17 @@ pub(super) fn take_in(
     difference(learned, visit.known)
 }
 
-/// The power wanted of the machines of `chassis` that have a wish.
-pub(super) fn orders(inventory: &Inventory, chassis: &str) -> PowerOrders {
+/// The power wanted of the machines of `chassis` that have a wish; what is ordered
+/// to restart a machine comes before it.
+pub(super) fn orders(inventory: &Inventory, learned: &Learned, chassis: &str) -> PowerOrders {
     let order = |known: &crate::inventory::Known| {
         if known.spec.chassis.as_deref() != Some(chassis) {
             return None;
         }
-        let power = desired_power(known, inventory.pool_of(known))?;
+        let ordered = learned
+            .get(&known.name)
+            .and_then(|machine| machine.status.membership.ordered_power);
+        let power = ordered.or_else(|| desired_power(known, inventory.pool_of(known)))?;
         let slot = known.spec.slot.clone()?;
         Some(PowerOrder {
             machine: known.name.clone(),

@@ -88,6 +88,9 @@ pub(super) fn merge(target: &mut LearnedMachine, other: &LearnedMachine) {
     status.image = newer.image.or(older.image);
     status.phase = newer.phase.clone().or_else(|| older.phase.clone());
     status.asked_at = newer.asked_at.max(older.asked_at);
+    if status.membership.is_empty() {
+        status.membership.clone_from(&older.membership);
+    }
     status.observed_at = newer.observed_at.max(older.observed_at);
     if newer.observed_at.is_none() {
         status.power = older.power;

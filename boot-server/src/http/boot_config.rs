@@ -53,6 +53,7 @@ fn decide(app: &App, peer: Peer, asked: &Asked) -> Result<BootConfig, Failure> {
         .farm
         .met(&client, clock::wall())
         .map_err(|error| Failure::internal(&error))?;
+    app.adoption.restarted(&assignment);
     let chosen = choose_image(&app.images, &inventory, &assignment)
         .map_err(|reason| Failure::new(StatusCode::NOT_FOUND, reason.to_string()))?;
     let subnet = inventory.subnet_of(identity.address);

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::adoption::Adoption;
 use crate::boots::BootLog;
 use crate::dhcp::Leases;
 use crate::farm::Farm;
@@ -63,6 +64,8 @@ pub struct App {
     pub boots: Arc<BootLog>,
     /// Join tokens.
     pub tokens: Arc<Tokens>,
+    /// Machines on their way to another pool.
+    pub adoption: Arc<Adoption>,
     /// Folder of boot loaders.
     pub loaders: PathBuf,
     /// SSH host keys of machines.

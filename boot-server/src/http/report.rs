@@ -102,15 +102,18 @@ fn finished(app: &App, identity: &Identity, report: &BootReport) -> Option<Joine
                 .ready(boot.id, "runs; its pool names no cluster to join");
             None
         }
-        (Some(cluster), Phase::Join) => Some(Joined {
-            boot: boot.id,
-            mac: report.mac,
-            machine: assignment.machine.clone(),
-            hostname: assignment.hostname.clone(),
-            cluster: cluster.clone(),
-            labels: assignment.profile.labels.clone(),
-            taints: assignment.profile.taints.clone(),
-        }),
+        (Some(cluster), Phase::Join) => {
+            app.adoption.joined(assignment);
+            Some(Joined {
+                boot: boot.id,
+                mac: report.mac,
+                machine: assignment.machine.clone(),
+                hostname: assignment.hostname.clone(),
+                cluster: cluster.clone(),
+                labels: assignment.profile.labels.clone(),
+                taints: assignment.profile.taints.clone(),
+            })
+        }
         _ => None,
     }
 }

@@ -123,12 +123,15 @@ fn app(dir: &Path, manifests: &Path) -> App {
     let database = Database::open(&dir.join("state.redb")).unwrap();
     let log = crate::dhcp::leases::LeaseLog::open(&dir.join("leases")).unwrap();
     let metrics = crate::metrics::Metrics::new();
+    let farm = Arc::new(Farm::open(database.clone(), manifests).unwrap());
+    let tokens = Tokens::open(database.clone(), manifests).unwrap();
     App {
-        farm: Arc::new(Farm::open(database.clone(), manifests).unwrap()),
         leases: Arc::new(Leases::open(Arc::new(log)).unwrap()),
         images: Arc::new(ImageStore::open(&dir.join("images")).unwrap()),
-        boots: BootLog::open(database.clone()).unwrap(),
-        tokens: Tokens::open(database, manifests).unwrap(),
+        boots: BootLog::open(database).unwrap(),
+        adoption: crate::adoption::Adoption::of(&farm, &tokens),
+        tokens,
+        farm,
         loaders: dir.join("loaders"),
         host_keys: Arc::new(crate::host_keys::HostKeys::open(&dir.join("host-keys")).unwrap()),
         transfers: Transfers::new(1, metrics.http.clone()),

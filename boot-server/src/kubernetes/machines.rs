@@ -7,6 +7,7 @@ use boot_proto::resources::{Condition as LearnedCondition, ObservedPower};
 use boot_proto::time::WallClock;
 use serde_json::{Value, json};
 
+use crate::farm::MOVING;
 use crate::inventory::{Found, LearnedMachine};
 
 /// What the object of a machine says was learned; times are whole seconds.
@@ -48,6 +49,7 @@ pub fn learned(name: &str, status: &MachineStatus, created: WallClock) -> Learne
             phase: status.phase.clone(),
             image: status.image,
             asked_at: time(status.asked_at),
+            membership: status.membership.clone().unwrap_or_default(),
             conditions: status
                 .conditions
                 .iter()
@@ -100,9 +102,9 @@ fn own_conditions(conditions: &[LearnedCondition]) -> Vec<Condition> {
 }
 
 /// Whether others write conditions of that type: chassis-agent, and the verdict
-/// on the declaration has a field manager of its own.
+/// on the declaration and a move have field managers of their own.
 fn is_foreign(about: &str) -> bool {
-    about == ACCEPTED || condition::OF_MACHINES.contains(&about)
+    [ACCEPTED, MOVING].contains(&about) || condition::OF_MACHINES.contains(&about)
 }
 
 /// Type of the condition that says whether an object is used as it is.

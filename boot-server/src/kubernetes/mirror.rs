@@ -29,6 +29,8 @@ pub struct Seen {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
+    /// `metadata.resourceVersion`.
+    pub version: String,
     /// `status`.
     pub status: Value,
 }
@@ -175,6 +177,7 @@ impl Mirror {
         let seen = Seen {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
+            version: object.metadata.resource_version.clone().unwrap_or_default(),
             status: status.clone(),
         };
         state.seen.insert(key, seen);

@@ -6,6 +6,7 @@
 //! it could be made. With the API server away, what is cached goes on being
 //! served, and what needs its word is refused.
 
+mod adopt;
 mod api;
 mod cache;
 mod claims;
@@ -14,6 +15,7 @@ mod error;
 mod events;
 mod heartbeat;
 mod machines;
+mod membership;
 mod mirror;
 mod outbox;
 mod store;

@@ -16,9 +16,11 @@ use super::claims::Claims;
 use super::declare::{Objects, declare};
 use super::events::Events;
 use super::machines::written;
+use super::membership::{self, Memberships};
 use super::mirror::{MachineSink, Mirror};
 use super::outbox::{Outbox, Write};
 use super::{cache, heartbeat, verdicts};
+use crate::adoption::Keeper;
 use crate::clock;
 use crate::dhcp::leases::Leases;
 use crate::farm::{Change, Farm, FarmError, LearnedChassis, MachineStore};
@@ -92,7 +94,7 @@ struct Intake {
 }
 
 impl MachineSink for Intake {
-    fn machine(&self, name: &str, status: Option<&Value>, change: Change) {
+    fn machine(&self, name: &str, status: Option<&Value>, mut change: Change) {
         self.outbox.seen(name, status.cloned());
         // What waits to be written is newer than what was read.
         let Some(farm) = self
@@ -102,6 +104,7 @@ impl MachineSink for Intake {
         else {
             return;
         };
+        membership::keep_known(&mut change, status, farm.learned(name).as_ref());
         if farm.take_in(vec![change.clone()]) == 0 {
             return;
         }
@@ -230,8 +233,24 @@ impl Store {
         }
     }
 
+    /// Keeps how far machines are with a move.
+    #[must_use]
+    pub fn keeper(&self) -> Arc<dyn Keeper> {
+        Arc::new(self.memberships())
+    }
+
+    fn memberships(&self) -> Memberships {
+        Memberships {
+            api: self.api.clone(),
+            mirror: self.shared.mirror.clone(),
+            events: self.shared.events.clone(),
+            farm: Arc::clone(&self.farm),
+        }
+    }
+
     fn clone_for_tasks(&self) -> Tasks {
         Tasks {
+            memberships: self.memberships(),
             farm: Arc::clone(&self.farm),
             api: self.api.clone(),
             shared: Arc::clone(&self.shared),
@@ -280,6 +299,7 @@ impl Shared {
 /// What the background tasks work with.
 struct Tasks {
     farm: Arc<Farm>,
+    memberships: Memberships,
     api: ApiServer,
     shared: Arc<Shared>,
     dirty: Arc<Dirty>,
@@ -357,6 +377,7 @@ impl Tasks {
                     Some(&assignment.hostname),
                 );
                 self.shared.outbox.put(&name, Write::Status(status));
+                self.memberships.carry_over(&record).await;
             }
         }
     }

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use boot_proto::time::WallClock;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
 
 use super::TokenError;
 
@@ -156,7 +159,49 @@ impl ClusterApi {
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .map(|_| ())
-            .map_err(|error| TokenError::api("labelling the Node", &error))
+            .map_err(|error| TokenError::api("changing the Node", &error))
+    }
+
+    /// The pods that are bound to a node.
+    pub async fn pods_of(&self, node: &str) -> Result<Vec<Pod>, TokenError> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let listed = pods.list(&params).await;
+        let listed = listed.map_err(|error| TokenError::api("listing the node's pods", &error))?;
+        Ok(listed.items)
+    }
+
+    /// Asks this pod to leave, and not one that has come under its name since.
+    pub async fn evict(&self, pod: &Pod) -> Result<Evicted, TokenError> {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Ok(Evicted::Ending);
+        }
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        // kube's own verb writes `delete_options`, which the API does not know.
+        let eviction = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": pod.metadata.uid}},
+        });
+
+        let asked: kube::Result<Value> = pods
+            .create_subresource("eviction", name, &PostParams::default(), &eviction)
+            .await;
+        match asked {
+            Ok(_) => Ok(Evicted::Ending),
+            Err(kube::Error::Api(status)) => match status.code {
+                // 409: another pod has its name now.
+                404 | 409 => Ok(Evicted::Gone),
+                429 => Ok(Evicted::Refused(causes(&status))),
+                // More than one budget covers it: nobody can say which counts.
+                500 => Ok(Evicted::Refused(status.message.clone())),
+                _ => Err(TokenError::api("evicting a pod", &kube::Error::Api(status))),
+            },
+            Err(error) => Err(TokenError::api("evicting a pod", &error)),
+        }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -165,6 +210,31 @@ impl ClusterApi {
 
     fn nodes(&self) -> Api<Node> {
         Api::all(self.client.clone())
+    }
+}
+
+/// What came of asking a pod to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Evicted {
+    /// It is not there any more.
+    Gone,
+    /// It has been told to end.
+    Ending,
+    /// A PodDisruptionBudget keeps it.
+    Refused(String),
+}
+
+/// A refusal in the API server's words, with its details, which name the budget.
+fn causes(status: &kube::core::Status) -> String {
+    let details = status.details.iter().flat_map(|details| &details.causes);
+    let causes: Vec<&str> = details
+        .map(|cause| cause.message.as_str())
+        .filter(|message| !message.is_empty())
+        .collect();
+    if causes.is_empty() {
+        status.message.clone()
+    } else {
+        causes.join(", ")
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,6 +20,10 @@ use serde_json::{Value, json};
 pub(crate) struct World {
     pub secrets: BTreeMap<String, Value>,
     pub nodes: BTreeMap<String, Value>,
+    /// Pods by name, in the namespace `default`.
+    pub pods: BTreeMap<String, Value>,
+    /// Pods that a PodDisruptionBudget keeps.
+    pub kept: Vec<String>,
     /// How long the signing controller takes; `None` when it does not run.
     pub signs_after: Option<Duration>,
     pub signatures: BTreeMap<String, String>,
@@ -63,6 +67,11 @@ impl FakeApi {
                 "/api/v1/nodes/{name}",
                 get(node).delete(delete_node).patch(patch_node),
             )
+            .route("/api/v1/pods", get(pods))
+            .route(
+                "/api/v1/namespaces/default/pods/{name}/eviction",
+                post(evict),
+            )
             .with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         api
@@ -95,6 +104,17 @@ impl FakeApi {
         }
     }
 
+    /// A running pod on a node.
+    pub fn put_pod(&self, name: &str, node: &str) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "default", "uid": format!("uid-{name}") },
+            "spec": { "nodeName": node, "containers": [] },
+            "status": { "phase": "Running" },
+        });
+        self.world().pods.insert(name.to_owned(), pod);
+    }
+
     /// A Node as its kubelet would keep it.
     pub fn put_node(&self, name: &str, ready: bool, uuid: &str) {
         let status = if ready { "True" } else { "False" };
@@ -113,6 +133,47 @@ impl FakeApi {
         });
         self.world().nodes.insert(name.to_owned(), node);
     }
+}
+
+async fn pods(
+    State(api): State<FakeApi>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let world = api.world();
+    away(&world).unwrap_or_else(|| {
+        let node = query["fieldSelector"].trim_start_matches("spec.nodeName=");
+        let of_node = world
+            .pods
+            .values()
+            .filter(|pod| pod["spec"]["nodeName"] == node);
+        let items: Vec<&Value> = of_node.collect();
+        Json(json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items }))
+            .into_response()
+    })
+}
+
+async fn evict(
+    State(api): State<FakeApi>,
+    UrlPath(name): UrlPath<String>,
+    Json(eviction): Json<Value>,
+) -> Response {
+    let mut world = api.world();
+    let Some(pod) = world.pods.get(&name) else {
+        return not_found();
+    };
+    assert_eq!(
+        eviction["deleteOptions"]["preconditions"]["uid"],
+        pod["metadata"]["uid"]
+    );
+    world.calls.push(format!("evict {name}"));
+    if world.kept.contains(&name) {
+        return status(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+        );
+    }
+    world.pods.remove(&name);
+    Json(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" })).into_response()
 }
 
 fn status(code: StatusCode, reason: &str) -> Response {

@@ -281,6 +281,11 @@ fn wanted(
     chassis_pool: Option<&str>,
     pools: &BTreeMap<String, NodePoolSpec>,
 ) -> Option<DesiredPower> {
+    // boot-server restarts a machine that it moves to another pool.
+    let membership = known.status.membership.as_ref();
+    if let Some(ordered) = membership.and_then(|membership| membership.ordered_power) {
+        return Some(ordered);
+    }
     if known.spec.power.is_some() {
         return known.spec.power;
     }
@@ -298,6 +303,7 @@ fn wanted(
 mod tests {
     use super::*;
     use boot_proto::ids::MacAddr;
+    use boot_proto::resources::Membership;
 
     const NOW: WallClock = WallClock(1_700_000_000_000);
 
@@ -473,6 +479,15 @@ mod tests {
             2
         );
         let first = machines.get_mut("m1-c1n1").unwrap();
+        first.spec.power = Some(DesiredPower::On);
+        first.status.membership = Some(Membership {
+            ordered_power: Some(DesiredPower::Off),
+            ..Membership::default()
+        });
+        let restarted = orders("m1", None, &machines, &pools).orders;
+        assert_eq!(restarted[0].power, DesiredPower::Off);
+        let first = machines.get_mut("m1-c1n1").unwrap();
+        first.status.membership = None;
         first.spec.power = Some(DesiredPower::Off);
         let wanted = orders("m1", None, &machines, &pools).orders;
         assert_eq!(wanted.len(), 1);
