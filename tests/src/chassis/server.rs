@@ -120,6 +120,7 @@ impl VirtualChassis {
         let address = listener.local_addr()?;
         let host_key = match options.host_key {
             Some(key) => key,
+            None if options.is_old => old_key()?,
             None => new_key()?,
         };
         let shared = Arc::new(Shared {
@@ -276,6 +277,7 @@ impl Shared {
             preferred.cipher =
                 vec![russh::cipher::AES_128_CBC, russh::cipher::TRIPLE_DES_CBC].into();
             preferred.mac = vec![russh::mac::HMAC_SHA1].into();
+            preferred.key = vec![Algorithm::Rsa { hash: None }].into();
         }
         server::Config {
             server_id: russh::SshId::Standard("SSH-2.0-mpSSH_0.2.1".into()),
@@ -293,6 +295,13 @@ impl Shared {
 fn new_key() -> io::Result<PrivateKey> {
     let mut random = russh::keys::key::safe_rng();
     PrivateKey::random(&mut random, Algorithm::Ed25519).map_err(io::Error::other)
+}
+
+/// What chassis managers of 2014 have: RSA of 1024 bits.
+fn old_key() -> io::Result<PrivateKey> {
+    let mut random = russh::keys::key::safe_rng();
+    let key = russh::keys::ssh_key::private::RsaKeypair::random(&mut random, 1024);
+    PrivateKey::new(key.map_err(io::Error::other)?.into(), "").map_err(io::Error::other)
 }
 
 async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener) {

@@ -39,7 +39,9 @@ pub(super) fn preferred(legacy: bool) -> Preferred {
         },
     ];
     if legacy {
-        kexes.extend([kex::DH_GEX_SHA1, kex::DH_G14_SHA1, kex::DH_G1_SHA1]);
+        // The exchange of groups after the fixed one: old devices have groups of
+        // 1024 bits to offer there, which the library refuses.
+        kexes.extend([kex::DH_G14_SHA1, kex::DH_GEX_SHA1, kex::DH_G1_SHA1]);
         ciphers.extend([
             cipher::AES_256_CBC,
             cipher::AES_192_CBC,

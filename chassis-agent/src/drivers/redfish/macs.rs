@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::resources::{device_path_macs, link, same_uri, texts};
 
+/// More MACs than any host has. Each one found is compared with those before.
+const MOST_MACS: usize = 512;
+
 /// The NICs of one host, as they are found.
 #[derive(Debug)]
 pub struct NicList<'a> {
@@ -41,7 +44,16 @@ impl<'a> NicList<'a> {
     /// MACs in the order in which they were found, and NICs.
     #[must_use]
     pub fn finish(self) -> (Vec<MacAddr>, Vec<ObservedNic>) {
-        (self.macs, self.nics)
+        let Self {
+            mut macs,
+            mut nics,
+            foreign,
+            ..
+        } = self;
+        // One that came before it was known for what it is.
+        macs.retain(|mac| !foreign.contains(mac));
+        nics.retain(|nic| nic.mac.is_none_or(|mac| !foreign.contains(&mac)));
+        (macs, nics)
     }
 
     /// A member of the system's EthernetInterfaces.
@@ -200,7 +212,8 @@ impl<'a> NicList<'a> {
     }
 
     fn add(&mut self, name: &str, mac: MacAddr) {
-        if self.macs.contains(&mac) || self.foreign.contains(&mac) {
+        let is_full = self.macs.len() >= MOST_MACS;
+        if is_full || self.macs.contains(&mac) || self.foreign.contains(&mac) {
             return;
         }
         self.macs.push(mac);
@@ -224,7 +237,8 @@ pub fn boot_targets(system: &Value) -> Vec<String> {
 fn macs_in(text: &str) -> Vec<MacAddr> {
     /// A text of a hostile service costs no more than this.
     const LONGEST: usize = 1024;
-    let text = text.get(..LONGEST).unwrap_or(text);
+    let end = text.floor_char_boundary(LONGEST);
+    let text = text.get(..end).unwrap_or_default();
     if let Ok(mac) = text.parse() {
         return vec![mac];
     }
@@ -375,6 +389,35 @@ mod tests {
             );
         });
         assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_mac_between_host_and_bmc_is_left_out_though_it_came_first() {
+        let found = macs_of(|list| {
+            list.interface(&json!({"Id": "1", "MACAddress": "08:8f:c3:a5:8a:70"}));
+            list.interface(&json!({"Id": "2", "MACAddress": "08:8f:c3:a5:8a:71"}));
+            list.interface(&json!({"Id": "ToManager", "MACAddress": "08:8f:c3:a5:8a:70"}));
+        });
+        assert_eq!(found, ["08:8f:c3:a5:8a:71"]);
+    }
+
+    #[test]
+    fn a_hostile_service_costs_little() {
+        let many: Vec<String> = (0..300_000_u32)
+            .map(|n| {
+                let [_, a, b, c] = n.to_be_bytes();
+                format!("94:40:c9:{a:02x}:{b:02x}:{c:02x}")
+            })
+            .collect();
+        let port = json!({"Id": "1", "AssociatedNetworkAddresses": many});
+        let found = macs_of(|list| {
+            list.port("A", &port);
+        });
+        assert_eq!(found.len(), MOST_MACS);
+        // Cut where a character goes on.
+        let long = format!("94:40:c9:00:00:01 {}é{}", "x".repeat(1005), "y".repeat(9));
+        let found = macs_of(|list| list.interface(&json!({"Id": "1", "MACAddress": long})));
+        assert_eq!(found, ["94:40:c9:00:00:01"]);
     }
 
     #[test]

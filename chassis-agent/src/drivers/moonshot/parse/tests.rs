@@ -301,3 +301,10 @@ fn parse_all(raw: &[u8]) {
     let _ = parse_power(&answer, Some(slot), &rules);
     let _ = parse_facts(&answer, Some(slot), &[slot], &rules);
 }
+
+#[test]
+fn echoes_without_end_cost_little() {
+    let raw = "show node list\n".repeat(70_000);
+    let answer = clean(raw.as_bytes(), "show node list", &rules());
+    assert!(answer.lines.is_empty());
+}

@@ -63,10 +63,10 @@ pub fn clean_with(raw: &[u8], command: &str, prompt: Option<&str>, rules: &CliRu
         .map(|line| without_pager(line, rules))
         .collect();
     // Whatever is before the echo is a greeting, not an answer.
-    while let Some(echo) = lines
+    let last_echo = lines
         .iter()
-        .position(|line| is_echo(line, command, prompt, rules))
-    {
+        .rposition(|line| is_echo(line, command, prompt, rules));
+    if let Some(echo) = last_echo {
         lines.drain(..=echo);
     }
     while let Some(last) = lines.pop() {

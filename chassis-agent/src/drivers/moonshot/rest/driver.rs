@@ -57,7 +57,7 @@ impl MoonshotRest {
     /// The driver for the first of `profiles` whose web interface answers.
     ///
     /// # Errors
-    /// When none does; the error is the last one's.
+    /// When one refuses the login, which is then not tried elsewhere.
     pub async fn recognise(
         endpoint: &Endpoint,
         cli: Option<&Arc<Target>>,
@@ -74,6 +74,7 @@ impl MoonshotRest {
                     );
                     return Ok(Some(driver));
                 }
+                Err(error @ DriverError::LoginRefused { .. }) => return Err(error),
                 Err(error) => tracing::debug!(%error, profile = profile.name, "does not fit"),
             }
         }
