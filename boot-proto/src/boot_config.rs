@@ -59,6 +59,23 @@ pub struct ImageSource {
     pub size: u64,
     /// Its SHA-256.
     pub root_digest: Digest,
+    /// Further URLs of the same file, tried in turn when one does not give it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+    /// The manifest with its signature, where the image was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedManifest>,
+}
+
+/// An image's manifest as its builder signed it, offline: a server passes it on
+/// and can change nothing in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SignedManifest {
+    /// The text of `manifest.json`, byte for byte.
+    pub manifest: String,
+    /// The text of `manifest.json.minisig`, in the format of minisign.
+    pub signature: String,
 }
 
 /// The network of the booted system.

@@ -16,6 +16,9 @@ use crate::resources::{NetworkSpec, OnFailure, RecoverySpec};
 pub struct BootArguments {
     /// `moonfarm.server=URL`: boot-server's boot face, such as `http://10.0.0.1:8080`.
     pub server: Option<String>,
+    /// `moonfarm.tls-port=PORT`: where that server speaks TLS, for an agent whose
+    /// initramfs pins a CA; another passes over it.
+    pub tls_port: Option<u16>,
     /// `moonfarm.machine=NAME`: the name boot-server knows this machine by.
     pub machine: Option<String>,
     /// `moonfarm.debug`: offer a shell, where the initramfs carries one, when a boot fails.
@@ -63,6 +66,7 @@ impl BootArguments {
                 "moonfarm.server" if !value.is_empty() => {
                     arguments.server = Some(value.trim_end_matches('/').to_owned());
                 }
+                "moonfarm.tls-port" => arguments.tls_port = value.parse().ok(),
                 "moonfarm.machine" if !value.is_empty() => {
                     arguments.machine = Some(value.to_owned());
                 }
@@ -89,6 +93,9 @@ impl BootArguments {
         };
         if let Some(server) = &self.server {
             push(&format!("moonfarm.server={server}"));
+        }
+        if let Some(port) = self.tls_port {
+            push(&format!("moonfarm.tls-port={port}"));
         }
         if let Some(machine) = &self.machine {
             push(&format!("moonfarm.machine={machine}"));
@@ -212,6 +219,7 @@ mod tests {
     fn renders_what_it_parses() {
         let arguments = BootArguments {
             server: Some("http://10.0.0.1:8080".into()),
+            tls_port: Some(8444),
             machine: Some("m1-c1n1".into()),
             debug: true,
             boot_interface: Some("94:57:a5:d3:ec:f2".parse().unwrap()),

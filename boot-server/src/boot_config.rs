@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use boot_proto::boot_config::{
-    BootConfig, ImageSource, JoinConfig, NetworkConfig, SystemConfig, VERSION,
+    BootConfig, ImageSource, JoinConfig, NetworkConfig, SignedManifest, SystemConfig, VERSION,
 };
-use boot_proto::ids::MacAddr;
+use boot_proto::ids::{Digest, MacAddr};
 use boot_proto::quantity::ByteSize;
 use boot_proto::resources::{ClusterSpec, Object, ProfileSpec, Script, SubnetSpec, TmpfsMount};
 
@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub subnet: Option<&'a SubnetSpec>,
     /// The image to run.
     pub image: &'a StoredImage,
+    /// Its manifest as it was signed, where it was.
+    pub signed: Option<&'a SignedManifest>,
 }
 
 /// Limits, not reservations: a tmpfs takes only what is written to it. Pods'
@@ -56,7 +58,7 @@ pub fn make(assignment: &Assignment, facts: &Facts<'_>) -> BootConfig {
         hostname: assignment.hostname.clone(),
         macs,
         server: facts.server.to_owned(),
-        image: image_source(facts),
+        image: image_source(&assignment.profile, facts),
         network: network(&assignment.profile, facts),
         system: system(assignment, facts),
         join: assignment
@@ -66,7 +68,7 @@ pub fn make(assignment: &Assignment, facts: &Facts<'_>) -> BootConfig {
     }
 }
 
-fn image_source(facts: &Facts<'_>) -> ImageSource {
+fn image_source(profile: &ProfileSpec, facts: &Facts<'_>) -> ImageSource {
     let manifest = &facts.image.manifest;
     ImageSource {
         name: manifest.name.clone(),
@@ -79,7 +81,22 @@ fn image_source(facts: &Facts<'_>) -> ImageSource {
         ),
         size: manifest.root.size,
         root_digest: manifest.root.digest,
+        mirrors: mirrors(profile, &manifest.root.digest),
+        signed: facts.signed.cloned(),
     }
+}
+
+fn mirrors(profile: &ProfileSpec, root: &Digest) -> Vec<String> {
+    let servers = profile.image_servers.iter();
+    servers
+        .map(|server| {
+            format!(
+                "{}/blobs/sha256/{}",
+                server.trim_end_matches('/'),
+                root.hex()
+            )
+        })
+        .collect()
 }
 
 fn network(profile: &ProfileSpec, facts: &Facts<'_>) -> NetworkConfig {
@@ -214,7 +231,6 @@ pub fn kubelet_may_set(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use boot_proto::ids::Digest;
     use boot_proto::image::{ImageFile, ImageManifest};
     use boot_proto::resources::{Metadata, Taint, TaintEffect};
 
@@ -276,6 +292,7 @@ mod tests {
                     effect: TaintEffect::NoSchedule,
                 }],
                 mtu: Some(9000),
+                image_servers: vec!["http://10.0.0.2:8080/".into()],
                 ..ProfileSpec::default()
             },
             power: None,
@@ -285,6 +302,10 @@ mod tests {
     #[test]
     fn a_config_has_what_was_decided() {
         let image = crate::images::stored_for_tests(&manifest());
+        let signed = SignedManifest {
+            manifest: "{}".into(),
+            signature: "untrusted comment: x".into(),
+        };
         let subnet: SubnetSpec = serde_json::from_value(serde_json::json!({
             "cidr": "10.0.0.0/20", "gateway": "10.0.0.1", "dns": ["10.0.0.2"], "search": ["farm.test"],
         }))
@@ -296,6 +317,7 @@ mod tests {
             is_reserved: false,
             subnet: Some(&subnet),
             image: &image,
+            signed: Some(&signed),
         };
         let config = make(&assignment(), &facts);
         assert_eq!(config.macs, [MAC, OTHER]);
@@ -314,6 +336,14 @@ mod tests {
                 .url
                 .ends_with(&Digest::of(b"root.squashfs").hex())
         );
+        assert_eq!(
+            config.image.mirrors,
+            [format!(
+                "http://10.0.0.2:8080/blobs/sha256/{}",
+                Digest::of(b"root.squashfs").hex()
+            )]
+        );
+        assert_eq!(config.image.signed.as_ref(), Some(&signed));
         let join = config.join.as_ref().unwrap();
         assert_eq!(join.labels.keys().collect::<Vec<_>>(), ["rack"]);
         assert_eq!(join.taints.len(), 1);

@@ -9,6 +9,7 @@ mod add;
 pub mod origin;
 mod remove;
 mod resolve;
+mod signature;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
@@ -59,6 +60,12 @@ pub enum ImageError {
         path: PathBuf,
         /// What differs.
         reason: String,
+    },
+    /// What lies beside the manifest is no signature.
+    #[error("{path} is no signature of minisign; sign manifest.json anew, or remove that file")]
+    Signature {
+        /// Which file.
+        path: PathBuf,
     },
     /// No image of that name or digest.
     #[error(

@@ -254,6 +254,7 @@ async fn open(options: &ServeOptions) -> Result<(App, Option<Store>), ServeError
         tokens,
         loaders: options.loaders.clone(),
         host_keys: host_keys(state)?,
+        tls_port: options.listen_boot_tls.map(|address| address.port()),
         transfers: Transfers::new(options.image_transfers, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,

@@ -1,5 +1,8 @@
 //! Downloads the image into its place in RAM while its SHA-256 is computed, and
-//! goes on where a broken connection left off.
+//! goes on where a broken connection left off, at the next server where there
+//! are several.
+
+mod turns;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,26 +14,16 @@ use std::time::Duration;
 use boot_proto::boot_config::ImageSource;
 use boot_proto::ids::Digest;
 use sha2::{Digest as _, Sha256};
-use ureq::Agent;
 
 use crate::clock::Clock;
-use crate::http::{self, HttpError};
+use crate::http::{self, Client, HttpError};
 use crate::log::{Log, chain};
+use turns::{Next, Turns};
 
 /// Octets read at once.
 const BLOCK: usize = 256 << 10;
 /// Blocks that may wait for the hashing thread.
 const BLOCKS_AHEAD: usize = 8;
-/// Connections without one new octet before it is given up.
-const IDLE_ATTEMPTS: u32 = 8;
-/// Longest pause between attempts, unless the server asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The longest that a server may ask for with `Retry-After`.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
-/// How long the server may put us off in all: in a boot storm others go first,
-/// and each answer that says so is a sign of life.
-const LONGEST_QUEUE: Duration = Duration::from_secs(3600);
-
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -111,7 +104,7 @@ impl Received {
 #[derive(Debug)]
 pub struct Downloader<'a> {
     /// HTTP client.
-    pub client: Agent,
+    pub client: Client,
     /// Clock for the pauses.
     pub clock: &'a dyn ClockSync,
     /// Log.
@@ -126,6 +119,9 @@ impl Downloader<'_> {
     /// Downloads `image` to `path`. What was there is replaced, and nothing is
     /// left there unless the image is whole and right.
     ///
+    /// A server that gave something else is not the last word: each of the
+    /// others is asked for all of it.
+    ///
     /// # Errors
     /// See [`FetchError`].
     pub fn fetch(
@@ -138,56 +134,68 @@ impl Downloader<'_> {
             path: path.display().to_string(),
             source,
         };
-        let _ = fs::remove_file(path);
-        let file = File::create(path).map_err(store)?;
-        let result = self.fetch_into(file, image, &store, progress);
-        if result.is_err() {
+        let urls = urls(image);
+        let mut first = 0;
+        loop {
             let _ = fs::remove_file(path);
+            let file = File::create(path).map_err(store)?;
+            let result = self.fetch_into(file, image, first, &store, progress);
+            if result.is_ok() {
+                return result;
+            }
+            let _ = fs::remove_file(path);
+            first += 1;
+            match result {
+                Err(FetchError::WrongDigest { found, .. }) if first < urls.len() => {
+                    self.log.warn(&format!(
+                        "image: what came is {found} and not the image; beginning anew with the \
+                         next server"
+                    ));
+                }
+                result => return result,
+            }
         }
-        result
     }
 
     fn fetch_into(
         &self,
         file: File,
         image: &ImageSource,
+        first: usize,
         store: &dyn Fn(io::Error) -> FetchError,
         progress: &mut dyn FnMut(Received),
     ) -> Result<(), FetchError> {
         let mut sink = Sink::start(file).map_err(store)?;
-        let mut idle = 0;
-        let mut queued = Duration::ZERO;
+        let urls = urls(image);
+        let mut turns = Turns::new(urls.len(), first);
         while sink.received < image.size {
             let before = sink.received;
-            let error = match self.attempt(image, &mut sink, progress) {
+            let url = urls.get(turns.at()).copied().unwrap_or(&image.url);
+            let error = match self.attempt(url, image.size, &mut sink, progress) {
                 Ok(()) => continue,
                 Err(Stop::Store(source)) => return Err(store(source)),
                 Err(Stop::Attempt(error)) => error,
             };
-            let put_off = put_off(&error).filter(|_| queued < LONGEST_QUEUE);
-            idle = match put_off {
-                _ if sink.received > before => 1,
-                Some(_) => idle,
-                None => idle + 1,
-            };
-            queued += put_off.unwrap_or_default();
-            if idle >= IDLE_ATTEMPTS {
-                let (received, expected) = (sink.received, image.size);
-                return Err(FetchError::Incomplete {
-                    received,
-                    expected,
-                    source: error,
-                });
+            let (received, expected) = (sink.received, image.size);
+            let so_far = format!(
+                "image: {}; {received} of {expected} bytes are here",
+                chain(&error)
+            );
+            match turns.ended(received > before, put_off(&error)) {
+                Next::GiveUp => {
+                    return Err(FetchError::Incomplete {
+                        received,
+                        expected,
+                        source: error,
+                    });
+                }
+                Next::Ask => self.log.warn(&format!("{so_far}, asking the next server")),
+                Next::Wait(pause) => {
+                    let secs = pause.as_secs();
+                    self.log.warn(&format!("{so_far}, going on in {secs} s"));
+                    self.clock.sleep(pause);
+                }
             }
-            let pause = pause(idle, &error);
-            self.log.warn(&format!(
-                "image: {}; {} of {} bytes are here, going on in {} s",
-                chain(&error),
-                sink.received,
-                image.size,
-                pause.as_secs()
-            ));
-            self.clock.sleep(pause);
         }
         let found = sink.finish().map_err(store)?;
         if found == image.root_digest {
@@ -203,36 +211,28 @@ impl Downloader<'_> {
     /// One connection: from where the file ends to the image's end.
     fn attempt(
         &self,
-        image: &ImageSource,
+        url: &str,
+        size: u64,
         sink: &mut Sink,
         progress: &mut dyn FnMut(Received),
     ) -> Result<(), Stop> {
-        http::check(&image.url)?;
-        let mut request = self.client.get(&image.url);
-        if sink.received > 0 {
-            request = request.header("Range", format!("bytes={}-", sink.received));
-        }
-        let response = request.call().map_err(|source| HttpError::NoAnswer {
-            url: image.url.clone(),
-            source: Box::new(source),
-        })?;
+        let response = self.client.open(url, sink.received)?;
         // 206 carries on; 200 after a Range request is a server without ranges,
         // which sends all again.
         let skip = match response.status().as_u16() {
             206 => 0,
             200 => sink.received,
-            _ => return Err(http::refused(&image.url, response).into()),
+            _ => return Err(http::refused(url, response).into()),
         };
         let offset = sink.received - skip;
         let body = response.into_body();
         if let Some(length) = body.content_length() {
             let found = offset.saturating_add(length);
-            if found != image.size {
-                let (url, expected) = (image.url.clone(), image.size);
+            if found != size {
                 return Err(AttemptError::WrongSize {
-                    url,
+                    url: url.to_owned(),
                     found,
-                    expected,
+                    expected: size,
                 }
                 .into());
             }
@@ -240,11 +240,21 @@ impl Downloader<'_> {
         copy(
             body.into_with_config().limit(u64::MAX).reader(),
             skip,
-            image.size,
+            size,
             sink,
             progress,
         )
     }
+}
+
+/// Where the image is, best first.
+fn urls(image: &ImageSource) -> Vec<&str> {
+    let mirrors = image.mirrors.iter();
+    [&image.url]
+        .into_iter()
+        .chain(mirrors)
+        .map(String::as_str)
+        .collect()
 }
 
 /// Copies a body to the sink, without its first `skip` octets.
@@ -349,21 +359,13 @@ impl Sink {
     }
 }
 
-/// Doubles from 1 s; what the server asks for goes first.
-fn pause(idle: u32, error: &AttemptError) -> Duration {
-    put_off(error).unwrap_or_else(|| {
-        Duration::from_secs(1 << idle.saturating_sub(1).min(8)).min(LONGEST_PAUSE)
-    })
-}
-
 /// How long a server that has others to serve first wants us to wait
 /// (`Retry-After`, RFC 9110 §10.2.3).
 fn put_off(error: &AttemptError) -> Option<Duration> {
     let AttemptError::Http(error) = error else {
         return None;
     };
-    let asked = error.retry_after()?;
-    Some(asked.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
+    error.retry_after()
 }
 
 #[cfg(test)]

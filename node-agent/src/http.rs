@@ -3,6 +3,8 @@
 //!
 //! Names are never resolved: this program is static, and the C library's
 //! resolver would want shared libraries. Every URL has an address.
+//!
+//! Where the initramfs pins a CA, nothing is asked or told over plain HTTP.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -11,6 +13,10 @@ use std::time::Duration;
 use boot_proto::ids::MacAddr;
 use ureq::Agent;
 use ureq::http::{Response, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
+
+use crate::tls::{PinnedCa, TlsConnector};
 
 /// Bytes of a JSON answer at most; a boot config with many files has some 100 KB.
 const ANSWER_LIMIT: u64 = 16 << 20;
@@ -21,8 +27,18 @@ const REASON_CHARS: usize = 300;
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The URL cannot be used.
-    #[error("{url:?} is not an http:// URL with an IP address")]
+    #[error("{url:?} is not an {scheme}:// URL with an IP address")]
     Url {
+        /// The URL.
+        url: String,
+        /// What it should begin with.
+        scheme: &'static str,
+    },
+    /// The URL is of plain HTTP, and a CA is pinned.
+    #[error(
+        "{url} is not TLS, and this initramfs pins a CA: start boot-server with --listen-boot-tls"
+    )]
+    Plain {
         /// The URL.
         url: String,
     },
@@ -72,60 +88,110 @@ fn reason(body: &str) -> String {
     }
 }
 
-/// A client with a time limit for connecting and for each read.
-#[must_use]
-pub fn client(connect: Duration, read: Duration) -> Agent {
-    Agent::config_builder()
-        .timeout_connect(Some(connect))
-        .timeout_send_request(Some(read))
-        .timeout_recv_response(Some(read))
-        .timeout_per_read(Some(read))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .user_agent("node-agent")
-        .build()
-        .new_agent()
+/// A client with time limits, and with the servers it trusts.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    is_pinned: bool,
 }
 
-/// Checks that a URL needs no name resolution.
-///
-/// # Errors
-/// When it does, or is no URL of HTTP.
-pub fn check(url: &str) -> Result<(), HttpError> {
-    let error = || HttpError::Url {
-        url: url.chars().take(200).collect(),
-    };
-    let parsed: Uri = url.parse().map_err(|_| error())?;
-    let authority = parsed.authority().ok_or_else(error)?;
-    let port = authority.port_u16().unwrap_or(80);
-    let address: Result<SocketAddr, _> = format!("{}:{port}", authority.host()).parse();
-    if parsed.scheme_str() == Some("http") && address.is_ok() {
-        Ok(())
-    } else {
-        Err(error())
+impl Client {
+    /// A client with a time limit for connecting and for each read. With a CA it
+    /// talks to servers of that CA only.
+    #[must_use]
+    pub fn new(connect: Duration, read: Duration, ca: Option<&PinnedCa>) -> Self {
+        let config = Agent::config_builder()
+            .timeout_connect(Some(connect))
+            .timeout_send_request(Some(read))
+            .timeout_recv_response(Some(read))
+            .timeout_per_read(Some(read))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent("node-agent")
+            .build();
+        let agent = match ca {
+            None => config.new_agent(),
+            Some(ca) => {
+                let connector = ().chain(TcpConnector::default());
+                let connector = connector.chain(TlsConnector(ca.clone()));
+                Agent::with_parts(config, connector, DefaultResolver::default())
+            }
+        };
+        let is_pinned = ca.is_some();
+        Self { agent, is_pinned }
+    }
+
+    /// `GET url` from octet `from` on; the answer as it comes, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn open(&self, url: &str, from: u64) -> Result<Response<ureq::Body>, HttpError> {
+        self.check(url)?;
+        let mut request = self.agent.get(url);
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        request.call().map_err(|source| HttpError::NoAnswer {
+            url: url.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// `GET url`.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is not 200.
+    pub fn get(&self, url: &str) -> Result<String, HttpError> {
+        self.check(url)?;
+        answer(url, self.agent.get(url).call())
+    }
+
+    /// `POST url` with a JSON body.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is not a success.
+    pub fn post(&self, url: &str, json: &str) -> Result<String, HttpError> {
+        self.check(url)?;
+        let request = self.agent.post(url).content_type("application/json");
+        answer(url, request.send(json))
+    }
+
+    /// Whether a URL may be used: it needs no name resolution, and where a CA is
+    /// pinned it is one of TLS.
+    fn check(&self, url: &str) -> Result<(), HttpError> {
+        let scheme = if self.is_pinned { "https" } else { "http" };
+        let shown = || url.chars().take(200).collect();
+        let error = || HttpError::Url {
+            url: shown(),
+            scheme,
+        };
+        let parsed: Uri = url.parse().map_err(|_| error())?;
+        let authority = parsed.authority().ok_or_else(error)?;
+        let port = authority.port_u16().unwrap_or(80);
+        let address: Result<SocketAddr, _> = format!("{}:{port}", authority.host()).parse();
+        match parsed.scheme_str() {
+            Some(given) if given == scheme && address.is_ok() => Ok(()),
+            Some("http") if self.is_pinned => Err(HttpError::Plain { url: shown() }),
+            _ => Err(error()),
+        }
     }
 }
 
-/// `GET url`.
-///
-/// # Errors
-/// When there is no answer, or one that is not 200.
-pub fn get(client: &Agent, url: &str) -> Result<String, HttpError> {
-    check(url)?;
-    answer(url, client.get(url).call())
-}
-
-/// `POST url` with a JSON body.
-///
-/// # Errors
-/// When there is no answer, or one that is not a success.
-pub fn post(client: &Agent, url: &str, json: &str) -> Result<String, HttpError> {
-    check(url)?;
-    answer(
-        url,
-        client.post(url).content_type("application/json").send(json),
-    )
+/// Where to speak to `server`: its TLS face where a CA is pinned. With `port`,
+/// the server said where that is.
+#[must_use]
+pub fn face(server: &str, port: Option<u16>, is_pinned: bool) -> String {
+    let (Some(port), true, Some(rest)) = (port, is_pinned, server.strip_prefix("http://")) else {
+        return server.to_owned();
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    // The colons of an IPv6 address are inside of brackets.
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    };
+    format!("https://{host}:{port}")
 }
 
 fn answer(
@@ -180,14 +246,19 @@ pub fn machine_url(server: &str, route: &str, mac: MacAddr) -> String {
 mod tests {
     use super::*;
 
+    fn client(ca: Option<&PinnedCa>) -> Client {
+        Client::new(Duration::from_secs(1), Duration::from_secs(1), ca)
+    }
+
     #[test]
     fn urls_with_names_are_refused() {
+        let plain = client(None);
         for url in [
             "http://10.0.0.1:8080/x",
             "http://10.0.0.1",
             "http://[fd00::1]:80/",
         ] {
-            check(url).unwrap();
+            plain.check(url).unwrap();
         }
         for url in [
             "http://boot-server/x",
@@ -196,7 +267,46 @@ mod tests {
             "",
             "ftp://1.2.3.4/",
         ] {
-            assert!(check(url).is_err(), "{url}");
+            assert!(plain.check(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn with_a_pinned_ca_nothing_goes_in_the_clear() {
+        let ca = crate::tls::tests::Authority::new();
+        let pinned = client(Some(&ca.pin()));
+        pinned.check("https://10.0.0.1:8444/x").unwrap();
+        let error = pinned.check("http://10.0.0.1:8080/x").unwrap_err();
+        assert!(error.to_string().contains("--listen-boot-tls"), "{error}");
+        assert!(pinned.check("https://boot-server/").is_err());
+    }
+
+    #[test]
+    fn the_tls_face_is_of_the_same_server() {
+        for (server, port, is_pinned, expected) in [
+            (
+                "http://10.0.0.1:8080",
+                Some(8444),
+                true,
+                "https://10.0.0.1:8444",
+            ),
+            (
+                "http://[fd00::1]:8080/",
+                Some(1),
+                true,
+                "https://[fd00::1]:1",
+            ),
+            ("http://[fd00::1]", Some(1), true, "https://[fd00::1]:1"),
+            (
+                "http://10.0.0.1:8080",
+                Some(8444),
+                false,
+                "http://10.0.0.1:8080",
+            ),
+            ("https://10.0.0.1:9", Some(8444), true, "https://10.0.0.1:9"),
+            ("http://10.0.0.1:8080", None, true, "http://10.0.0.1:8080"),
+        ] {
+            assert_eq!(face(server, port, is_pinned), expected, "{server}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::net::netlink::Netlink;
 use crate::paths::Paths;
 use crate::recovery;
 use crate::reporter::{ReportSink, Reporter};
+use crate::trust::Trust;
 
 /// Pause before a restart when not even the plan could begin.
 const EARLY_PAUSE: Duration = Duration::from_secs(10);
@@ -54,9 +55,17 @@ fn boot(log: &Log) {
             return;
         }
     };
+    let trust = match Trust::read(Path::new("/")) {
+        Ok(trust) => trust,
+        Err(error) => {
+            log.loud("the boot did not begin", &[("Why:", chain(&error))]);
+            return;
+        }
+    };
     let mut kernel = Linux;
-    let reporter =
-        |server: &str| -> Box<dyn ReportSink> { Box::new(Reporter::start(server, log.clone())) };
+    let reporter = |server: &str| -> Box<dyn ReportSink> {
+        Box::new(Reporter::start(server, trust.ca(), log.clone()))
+    };
     let mut boot = Boot::new(World {
         kernel: &mut kernel,
         links: &mut links,
@@ -64,6 +73,7 @@ fn boot(log: &Log) {
         clock: &SystemClock,
         reporter: &reporter,
         log,
+        trust: &trust,
         paths: Paths::default(),
     });
     let failure = match catch_unwind(AssertUnwindSafe(|| boot.run())) {

@@ -26,4 +26,6 @@ pub mod recovery;
 pub mod reporter;
 pub mod root_dir;
 pub mod show;
+pub mod tls;
+pub mod trust;
 pub mod watchdog;

@@ -60,6 +60,14 @@ struct InitramfsArgs {
     /// A static shell to pack, for moonfarm.debug on the kernel command line
     #[arg(long, value_name = "FILE")]
     shell: Option<PathBuf>,
+    /// Public keys of minisign, one or several: the machine then runs only images
+    /// whose manifest.json was signed with one of them (minisign -Sm manifest.json)
+    #[arg(long, value_name = "FILE")]
+    image_keys: Option<PathBuf>,
+    /// CA certificates in PEM: the machine then talks to boot-server over TLS only,
+    /// and only where its certificate is of that CA and names its IP address
+    #[arg(long, value_name = "FILE")]
+    boot_server_ca: Option<PathBuf>,
     /// Pack the program although it needs shared libraries
     #[arg(long)]
     allow_dynamic: bool,
@@ -108,6 +116,8 @@ fn build_initramfs(arguments: InitramfsArgs) -> Result<()> {
         modules: arguments.modules,
         shell: arguments.shell,
         compress: arguments.compress,
+        image_keys: arguments.image_keys,
+        ca: arguments.boot_server_ca,
     };
     let built = initramfs::build(&options)?;
     let output = arguments.output;

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use boot_proto::report::{BootReport, Progress};
-use ureq::Agent;
 
-use crate::http;
+use crate::http::Client;
 use crate::log::{Log, chain};
+use crate::tls::PinnedCa;
 
 /// Time limit of one report.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,14 +36,15 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter to boot-server's boot face at `server`.
     #[must_use]
-    pub fn start(server: &str, log: Log) -> Self {
+    pub fn start(server: &str, ca: Option<&PinnedCa>, log: Log) -> Self {
+        let client = Client::new(TIMEOUT, TIMEOUT, ca);
         let (queue, reports) = sync_channel(QUEUE);
         let (ended, done) = channel();
         let url = format!("{}/v1/report", server.trim_end_matches('/'));
         let thread = thread::Builder::new()
             .name("reporter".to_owned())
             .spawn(move || {
-                deliver(&url, &reports, &log);
+                deliver(&client, &url, &reports, &log);
                 let _ = ended.send(());
             });
         // Without a thread the boot goes on in silence.
@@ -73,8 +74,7 @@ impl ReportSink for Reporter {
     }
 }
 
-fn deliver(url: &str, reports: &Receiver<BootReport>, log: &Log) {
-    let client = http::client(TIMEOUT, TIMEOUT);
+fn deliver(client: &Client, url: &str, reports: &Receiver<BootReport>, log: &Log) {
     let mut complained = false;
     while let Ok(mut report) = reports.recv() {
         // Of several reports of progress only the last is news.
@@ -90,7 +90,7 @@ fn deliver(url: &str, reports: &Receiver<BootReport>, log: &Log) {
             }
         }
         for report in [Some(report), next].into_iter().flatten() {
-            let sent = post(&client, url, &report);
+            let sent = post(client, url, &report);
             if let (Err(reason), false) = (sent, complained) {
                 complained = true;
                 log.warn(&format!("boot-server does not hear this boot: {reason}"));
@@ -100,7 +100,7 @@ fn deliver(url: &str, reports: &Receiver<BootReport>, log: &Log) {
 }
 
 /// Posts one report; tries a second time what is not only progress.
-fn post(client: &Agent, url: &str, report: &BootReport) -> Result<(), String> {
+fn post(client: &Client, url: &str, report: &BootReport) -> Result<(), String> {
     let json = serde_json::to_string(report).map_err(|error| error.to_string())?;
     let attempts = if report.progress == Progress::Running {
         1
@@ -109,7 +109,7 @@ fn post(client: &Agent, url: &str, report: &BootReport) -> Result<(), String> {
     };
     let mut reason = String::new();
     for _ in 0..attempts {
-        match http::post(client, url, &json) {
+        match client.post(url, &json) {
             Ok(_) => return Ok(()),
             Err(error) => reason = chain(&error),
         }

@@ -63,6 +63,11 @@ pub struct ProfileSpec {
     /// Size limit of all that is written to `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay_size: Option<ByteSize>,
+    /// Further servers that have the images, such as `http://10.0.0.2:8080`: other
+    /// boot-servers, or any web server with files `blobs/sha256/HEX`. A node goes
+    /// on at the next when one does not give it the image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_servers: Vec<String>,
     /// tmpfs mounts; a later one of the same path wins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tmpfs: Vec<TmpfsMount>,
@@ -201,6 +206,7 @@ impl ProfileSpec {
             path => path.to_owned(),
         });
         self.hosts.extend(later.hosts.clone());
+        append(&mut self.image_servers, &later.image_servers);
         self.module_options.extend(later.module_options.clone());
         self.sysctls.extend(later.sysctls.clone());
         self.kubelet_arguments

@@ -25,6 +25,7 @@ digest, or by an Image resource. An old image stays until it is removed.
 
 Examples:
   boot-server image add out/debian-13
+  minisign -Sm out/debian-13/manifest.json && boot-server image add out/debian-13
   boot-server image verify debian-13
   boot-server image remove 3f2a9c0d1e4b")]
 pub(super) struct ImageArgs {
@@ -37,7 +38,7 @@ pub(super) struct ImageArgs {
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     /// Add the image in a folder, checking every file against manifest.json;
-    /// prints its digest.
+    /// prints its digest. A signature in manifest.json.minisig goes with it.
     Add {
         /// Folder with manifest.json and the files it names.
         dir: PathBuf,
@@ -107,6 +108,7 @@ struct Listed {
     kernel_release: String,
     size: u64,
     root_size: u64,
+    signed: bool,
     added: boot_proto::time::WallClock,
 }
 
@@ -118,6 +120,7 @@ fn list(store: &ImageStore, output: Output) -> anyhow::Result<()> {
         kernel_release: image.manifest.kernel_release.clone(),
         size: image.size(),
         root_size: image.manifest.root.size,
+        signed: store.is_signed(&image.digest),
         added: image.added,
     };
     let images: Vec<Listed> = store.list()?.iter().map(listed).collect();
@@ -138,10 +141,11 @@ fn list(store: &ImageStore, output: Output) -> anyhow::Result<()> {
             kernel,
             size(image.size),
             size(image.root_size),
+            if image.signed { "yes" } else { "no" }.to_owned(),
             age(image.added, now),
         ]
     };
-    let header = ["NAME", "DIGEST", "KERNEL", "SIZE", "ROOT", "AGE"];
+    let header = ["NAME", "DIGEST", "KERNEL", "SIZE", "ROOT", "SIGNED", "AGE"];
     print(&table(&header, &images.iter().map(row).collect::<Vec<_>>()))
 }
 

@@ -57,6 +57,10 @@ fn decide(app: &App, peer: Peer, asked: &Asked) -> Result<BootConfig, Failure> {
     let chosen = choose_image(&app.images, &inventory, &assignment)
         .map_err(|reason| Failure::new(StatusCode::NOT_FOUND, reason.to_string()))?;
     let subnet = inventory.subnet_of(identity.address);
+    let signed = app
+        .images
+        .signed(&chosen.image.digest)
+        .map_err(|error| Failure::internal(&error))?;
     let facts = Facts {
         server: &peer.base_url(),
         mac: identity.mac,
@@ -64,6 +68,7 @@ fn decide(app: &App, peer: Peer, asked: &Asked) -> Result<BootConfig, Failure> {
         is_reserved: inventory.reservation_of(identity.address) == Some(&assignment.machine),
         subnet: subnet.map(|subnet| &subnet.spec),
         image: &chosen.image,
+        signed: signed.as_ref(),
     };
     let mut config = make(&assignment, &facts);
     if assignment.profile.ssh_host_keys != Some(SshHostKeys::Image) {

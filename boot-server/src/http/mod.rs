@@ -72,6 +72,8 @@ pub struct App {
     pub host_keys: Arc<crate::host_keys::HostKeys>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Port of the boot face that speaks TLS.
+    pub tls_port: Option<u16>,
     /// Image transfers under way.
     pub transfers: Arc<Transfers>,
     /// How often clients ask.

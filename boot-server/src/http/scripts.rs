@@ -163,7 +163,7 @@ fn decide(
         tracing::warn!(machine = %identity.assignment.machine, mac = %identity.mac, %reason, "no boot script");
     }
     let failures = app.boots.failures_in_a_row(identity.mac);
-    Ok(answer(identity, chosen, failures))
+    Ok(answer(identity, chosen, failures, app.tls_port))
 }
 
 /// The image, or why there is none for a machine that asks through `loader`.
@@ -183,10 +183,15 @@ fn chosen(
     choose_image(&app.images, inventory, assignment).map_err(|reason| reason.to_string())
 }
 
-fn answer(identity: Identity, chosen: Result<Chosen, String>, failures: u32) -> Answer {
+fn answer(
+    identity: Identity,
+    chosen: Result<Chosen, String>,
+    failures: u32,
+    tls_port: Option<u16>,
+) -> Answer {
     match chosen {
         Ok(chosen) => Answer::Boot(Box::new(Boot {
-            arguments: arguments(&identity.assignment, &chosen, failures),
+            arguments: arguments(&identity.assignment, &chosen, failures, tls_port),
             identity,
             chosen,
         })),
@@ -209,7 +214,7 @@ fn claimed(app: &App, inventory: &Inventory, loader: Loader, identity: Identity)
         "a boot script on the client's own word: nobody has its address leased or reserved, so \
          that it will get no boot config");
     let chosen = chosen(app, inventory, loader, &identity.assignment);
-    answer(identity, chosen, 0)
+    answer(identity, chosen, 0, app.tls_port)
 }
 
 /// A script holds no secret: where nobody's lease tells who it is, the client's
@@ -233,7 +238,12 @@ fn known(app: &App, inventory: &Inventory, peer: Peer, claim: &Claim) -> Result<
 }
 
 /// Kernel arguments: the image's, the Image resource's, the profiles'.
-fn arguments(assignment: &Assignment, chosen: &Chosen, failures: u32) -> Vec<String> {
+fn arguments(
+    assignment: &Assignment,
+    chosen: &Chosen,
+    failures: u32,
+    tls_port: Option<u16>,
+) -> Vec<String> {
     let mut arguments = chosen.image.manifest.kernel_arguments.clone();
     arguments.extend(chosen.arguments.iter().cloned());
     arguments.extend(assignment.profile.kernel_arguments.iter().cloned());
@@ -246,6 +256,7 @@ fn arguments(assignment: &Assignment, chosen: &Chosen, failures: u32) -> Vec<Str
         network: assignment.profile.network.clone(),
         recovery: assignment.profile.recovery.clone(),
         failures,
+        tls_port,
         ..BootArguments::default()
     };
     arguments.push(own.render());

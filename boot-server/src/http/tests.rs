@@ -134,6 +134,7 @@ fn app(dir: &Path, manifests: &Path) -> App {
         farm,
         loaders: dir.join("loaders"),
         host_keys: Arc::new(crate::host_keys::HostKeys::open(&dir.join("host-keys")).unwrap()),
+        tls_port: None,
         transfers: Transfers::new(1, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,

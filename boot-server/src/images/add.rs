@@ -11,7 +11,7 @@ use boot_proto::image::ImageFile;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
-use super::{ImageError, ImageStore, files_of, read_manifest};
+use super::{ImageError, ImageStore, files_of, read_manifest, signature};
 
 /// How much is read, hashed and written at a time.
 const CHUNK: usize = 1 << 20;
@@ -37,6 +37,9 @@ impl ImageStore {
             self.add_blob(&folder.join(&file.file), file, progress)?;
         }
         let digest = Digest::of(&bytes);
+        if let Some(signature) = signature::read(&folder.join(signature::FILE))? {
+            self.write_signature(&digest, &signature)?;
+        }
         let mut draft = Draft::create(&self.manifest_folder(), &digest.hex())?;
         draft.write(&bytes)?;
         draft.keep_as(&self.manifest_path(&digest))?;
@@ -45,12 +48,26 @@ impl ImageStore {
     }
 
     /// Gives an image that came from elsewhere its name; its blobs are there.
-    pub(super) fn keep_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
+    pub(super) fn keep_manifest(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        signature: Option<&str>,
+    ) -> Result<(), ImageError> {
         let _lock = self.lock()?;
+        if let Some(signature) = signature {
+            self.write_signature(digest, signature)?;
+        }
         let mut draft = Draft::create(&self.manifest_folder(), &digest.hex())?;
         draft.write(bytes)?;
         draft.keep_as(&self.manifest_path(digest))?;
         self.list().map(drop)
+    }
+
+    fn write_signature(&self, digest: &Digest, signature: &str) -> Result<(), ImageError> {
+        let mut draft = Draft::create(&self.manifest_folder(), &format!("{}.sig", digest.hex()))?;
+        draft.write(signature.as_bytes())?;
+        draft.keep_as(&self.signature_path(digest))
     }
 
     /// Whether the blob of a file is there with the right size.

@@ -26,6 +26,7 @@ impl ImageStore {
         };
         let path = self.manifest_path(digest);
         fs::remove_file(&path).map_err(ImageError::io("removing", &path))?;
+        let _ = fs::remove_file(self.signature_path(digest));
         sync_folder(&path)?;
         let still_used: HashSet<Digest> = images
             .iter()

@@ -211,3 +211,29 @@ fn names_digests_and_beginnings_of_digests() {
         .to_string();
     assert!(error.contains("stable"), "{error}");
 }
+
+#[test]
+fn a_signature_goes_with_its_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let folder = dir.path().join("a");
+    let digest = write_image(&folder, "debian", [b"k", b"i", b"r"]);
+    store.add(&folder, &mut no_progress).unwrap();
+    assert_eq!(store.signed(&digest).unwrap(), None);
+
+    let signature = "untrusted comment: a\nRUQ=\ntrusted comment: b\nAA==\n";
+    let file = folder.join("manifest.json.minisig");
+    fs::write(&file, signature).unwrap();
+    store.add(&folder, &mut no_progress).unwrap();
+    let signed = store.signed(&digest).unwrap().unwrap();
+    assert_eq!(signed.signature, signature);
+    assert_eq!(Digest::of(signed.manifest.as_bytes()), digest);
+    assert_eq!(store.list().unwrap().len(), 1);
+
+    fs::write(&file, "hello").unwrap();
+    let error = store.add(&folder, &mut no_progress).unwrap_err();
+    assert!(matches!(error, ImageError::Signature { .. }), "{error}");
+    assert!(store.is_signed(&digest), "the store is as it was");
+    store.remove(&digest).unwrap();
+    assert!(!store.is_signed(&digest));
+}

@@ -10,6 +10,7 @@ use super::storage::check_init;
 use super::{Boot, StepError};
 use crate::configure::changes;
 use crate::root_dir::RootDir;
+use crate::trust;
 
 /// How long the last reports may take.
 const LAST_REPORTS: Duration = Duration::from_secs(3);
@@ -59,6 +60,9 @@ impl Boot<'_> {
             .mode(0o600)
             .open(file)?;
         file.write_all(boot_config)?;
+        if let Ok(ca) = fs::read(paths.at(trust::CA)) {
+            fs::write(paths.run(trust::CA_FOR_JOIN), ca)?;
+        }
         let agent = paths.run("node-agent");
         fs::copy(paths.at(AGENT), &agent)?;
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))

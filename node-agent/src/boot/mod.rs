@@ -30,6 +30,7 @@ use crate::net::{Address, Link, Links};
 use crate::paths::Paths;
 use crate::plan::{self, Action, Step};
 use crate::reporter::ReportSink;
+use crate::trust::Trust;
 use crate::watchdog::Watchdog;
 
 /// What a boot works with.
@@ -46,6 +47,8 @@ pub struct World<'a> {
     pub reporter: &'a dyn Fn(&str) -> Box<dyn ReportSink>,
     /// The log.
     pub log: &'a Log,
+    /// Which servers and images are trusted.
+    pub trust: &'a Trust,
     /// Where things are.
     pub paths: Paths,
 }

@@ -7,7 +7,7 @@ use boot_proto::ids::MacAddr;
 
 use super::{Boot, StepError};
 use crate::facts;
-use crate::http;
+use crate::http::{self, Client};
 use crate::net::{Address, Link, nics};
 
 /// How long drivers may take to show a NIC, and a NIC to find a carrier. Ports
@@ -134,11 +134,28 @@ impl Boot<'_> {
         let named = named
             .map(str::to_owned)
             .or_else(|| self.state.arguments.server.clone());
-        named.or_else(|| {
+        let server = named.or_else(|| {
             self.state
                 .dhcp_server
                 .map(|ip| format!("http://{ip}:{DEFAULT_PORT}"))
-        })
+        })?;
+        let is_pinned = self.world.trust.ca().is_some();
+        Some(http::face(
+            &server,
+            self.state.arguments.tls_port,
+            is_pinned,
+        ))
+    }
+
+    /// What vouches for the image and the boot config, for the log.
+    fn proof(&self) -> &'static str {
+        let trust = self.world.trust;
+        match (trust.wants_signatures(), trust.ca().is_some()) {
+            (true, true) => ", signed, told over TLS",
+            (true, false) => ", signed",
+            (false, true) => ", told over TLS",
+            (false, false) => "",
+        }
     }
 
     pub(super) fn fetch_config(&mut self, server: Option<&str>) -> Result<String, StepError> {
@@ -150,8 +167,10 @@ impl Boot<'_> {
         let mac = self.state.link.as_ref().map(|link| link.mac);
         let mac = mac.ok_or_else(|| StepError::hopeless("there is no link"))?;
         let url = http::machine_url(&server, "boot-config", mac);
-        let text = http::get(&http::client(CONNECT, ANSWER), &url)?;
+        let text = Client::new(CONNECT, ANSWER, self.world.trust.ca()).get(&url)?;
         let config = parse_config(&text)?;
+        let trusted = self.world.trust.check(&config.image);
+        trusted.map_err(|why| StepError::hopeless(why.to_string()))?;
         let paths = &self.world.paths;
         self.state.nics = nics::describe(&self.world.links.list()?, &paths.at("sys"));
         self.state.facts = facts::read(&paths.at("sys"), &paths.at("proc"));
@@ -167,7 +186,12 @@ impl Boot<'_> {
         if let Some(warning) = checked.map_err(|error| StepError::hopeless(error.to_string()))? {
             self.world.log.warn(&warning);
         }
-        let told = format!("{} runs image {}", config.hostname, config.image.name);
+        let told = format!(
+            "{} runs image {}{}",
+            config.hostname,
+            config.image.name,
+            self.proof()
+        );
         self.state.config = Some(config);
         Ok(told)
     }

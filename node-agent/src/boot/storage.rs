@@ -11,7 +11,7 @@ use boot_proto::time::Monotonic;
 
 use super::{Boot, StepError};
 use crate::fetch::{Downloader, Received};
-use crate::http;
+use crate::http::Client;
 use crate::kernel::Mount;
 use crate::memory::mib;
 use crate::plan::INIT;
@@ -35,7 +35,7 @@ impl Boot<'_> {
         self.mount_once(tmpfs)?;
         let (clock, log) = (self.world.clock, self.world.log);
         let begin = clock.now();
-        let client = http::client(CONNECT, STANDSTILL);
+        let client = Client::new(CONNECT, STANDSTILL, self.world.trust.ca());
         let downloader = Downloader { client, clock, log };
         let (mut reported, mut told) = (begin, begin);
         downloader.fetch(image, file, &mut |received| {

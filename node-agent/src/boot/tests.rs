@@ -86,6 +86,7 @@ impl Bench {
         let reports = Rc::clone(&self.reports);
         let reporter =
             move |_: &str| -> Box<dyn ReportSink> { Box::new(Sink(Rc::clone(&reports))) };
+        let trust = Trust::read(self.base.path()).unwrap();
         let mut boot = Boot::new(World {
             kernel: &mut self.kernel,
             links: &mut self.links,
@@ -93,6 +94,7 @@ impl Bench {
             clock: &self.clock,
             reporter: &reporter,
             log: &self.log,
+            trust: &trust,
             paths: Paths::below(self.base.path()),
         });
         let failure = boot.run().expect_err("a fake kernel starts no init");

@@ -1,6 +1,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 
+use super::turns::{IDLE_ROUNDS, LONGEST_QUEUE};
 use super::*;
 use crate::clock::FakeClock;
 
@@ -74,6 +75,8 @@ fn image(url: String, content: &[u8]) -> ImageSource {
         url,
         size: content.len() as u64,
         root_digest: Digest::of(content),
+        mirrors: Vec::new(),
+        signed: None,
     }
 }
 
@@ -88,7 +91,7 @@ fn fetch(image: &ImageSource) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.squashfs");
     let clock = FakeClock::default();
-    let client = http::client(Duration::from_secs(5), Duration::from_secs(5));
+    let client = Client::new(Duration::from_secs(5), Duration::from_secs(5), None);
     let downloader = Downloader {
         client,
         clock: &clock,
@@ -149,7 +152,7 @@ fn a_wrong_octet_is_refused_and_nothing_is_left() {
 #[test]
 fn a_server_that_never_has_it_is_given_up() {
     let content = content();
-    let answers = vec![Answer::Missing; IDLE_ATTEMPTS as usize];
+    let answers = vec![Answer::Missing; IDLE_ROUNDS as usize];
     let outcome = fetch(&image(serve(content.clone(), answers), &content));
     let text = chain(&outcome.result.unwrap_err());
     assert!(
@@ -163,14 +166,14 @@ fn a_server_that_never_has_it_is_given_up() {
 fn a_node_that_is_put_off_waits_its_turn_but_not_for_ever() {
     let content = content();
     // More often than a silent server would be asked.
-    let mut answers = vec![Answer::Busy(60); 3 * IDLE_ATTEMPTS as usize];
+    let mut answers = vec![Answer::Busy(60); 3 * IDLE_ROUNDS as usize];
     answers.push(Answer::Whole);
     let outcome = fetch(&image(serve(content.clone(), answers), &content));
     outcome.result.unwrap();
     assert_eq!(outcome.file, Some(content.clone()));
     assert_eq!(outcome.slept, Duration::from_secs(24 * 60));
 
-    let turns = LONGEST_QUEUE.as_secs() as usize / 60 + IDLE_ATTEMPTS as usize;
+    let turns = LONGEST_QUEUE.as_secs() as usize / 60 + IDLE_ROUNDS as usize;
     let answers = vec![Answer::Busy(60); turns];
     let outcome = fetch(&image(serve(content.clone(), answers), &content));
     assert!(outcome.result.is_err());
@@ -179,7 +182,7 @@ fn a_node_that_is_put_off_waits_its_turn_but_not_for_ever() {
 #[test]
 fn a_file_of_another_size_is_not_taken() {
     let content = content();
-    let answers = vec![Answer::Whole; IDLE_ATTEMPTS as usize];
+    let answers = vec![Answer::Whole; IDLE_ROUNDS as usize];
     let mut wrong = image(serve(content.clone(), answers), &content);
     wrong.size += 1;
     let text = chain(&fetch(&wrong).result.unwrap_err());
@@ -187,4 +190,44 @@ fn a_file_of_another_size_is_not_taken() {
         text.contains("has 3000000 bytes and should have 3000001"),
         "{text}"
     );
+}
+
+#[test]
+fn the_next_server_goes_on_where_one_stopped() {
+    let content = content();
+    let mut flipped = content.clone();
+    flipped[5] ^= 1;
+    let gone = "http://127.0.0.1:1/image".to_owned();
+    for (name, first, second) in [
+        ("gone", gone, vec![Answer::Whole]),
+        (
+            "breaks off",
+            serve(content.clone(), vec![Answer::Cut(1_000_000)]),
+            vec![Answer::Whole],
+        ),
+        (
+            "busy",
+            serve(content.clone(), vec![Answer::Busy(60)]),
+            vec![Answer::Whole],
+        ),
+        (
+            "missing",
+            serve(content.clone(), vec![Answer::Missing]),
+            vec![Answer::Whole],
+        ),
+        (
+            "something else",
+            serve(flipped, vec![Answer::Whole]),
+            vec![Answer::Whole],
+        ),
+    ] {
+        let mut image = image(first, &content);
+        image.mirrors = vec![serve(content.clone(), second)];
+        let outcome = fetch(&image);
+        outcome
+            .result
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(outcome.file.as_ref() == Some(&content), "{name}");
+        assert_eq!(outcome.slept, Duration::ZERO, "{name}");
+    }
 }

@@ -19,6 +19,7 @@ use self::closure::{Closure, KernelModules};
 use self::cpio::Archive;
 use self::drivers::DriverSet;
 use crate::modules::index::FILE_NAME;
+use crate::trust::{self, TrustError};
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct Options {
     pub shell: Option<PathBuf>,
     /// How to compress the archive.
     pub compress: Compression,
+    /// File of minisign public keys; only images signed with one of them are run.
+    pub image_keys: Option<PathBuf>,
+    /// File of CA certificates; boot-server is talked to over TLS only.
+    pub ca: Option<PathBuf>,
 }
 
 /// Compression of the archive.
@@ -80,6 +85,9 @@ pub enum InitramfsError {
         /// Why not, and what to do.
         reason: &'static str,
     },
+    /// A key or certificate cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A file cannot be read.
     #[error("reading {}", path.display())]
     Read {
@@ -204,6 +212,9 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
     archive.file("init", 0o755, agent);
     if let Some(shell) = &options.shell {
         archive.file("bin/sh", 0o755, read_program(shell, options.allow_dynamic)?);
+    }
+    for (path, content) in trust::files(options.image_keys.as_deref(), options.ca.as_deref())? {
+        archive.file(path, 0o644, content);
     }
     let folder = format!("lib/modules/{release}");
     archive.file(

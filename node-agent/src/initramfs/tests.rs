@@ -50,6 +50,8 @@ fn options(root: &Path) -> Options {
         modules: vec!["nic".to_owned()],
         shell: Some(root.join("agent")),
         compress: Compression::Zstd,
+        image_keys: None,
+        ca: None,
     }
 }
 
@@ -123,4 +125,31 @@ fn an_agent_that_cannot_run_alone_is_refused() {
     }
     wrong.agent = root.path().join("usr/lib/firmware/nic/a.bin");
     assert!(build(&wrong).is_err());
+}
+
+#[test]
+fn what_is_trusted_is_packed_and_read_first() {
+    let root = root();
+    let mut trusting = options(root.path());
+    trusting.compress = Compression::None;
+    trusting.image_keys = Some(root.path().join("image.pub"));
+    fs::write(root.path().join("image.pub"), "RWQ=").unwrap();
+    let message = crate::log::chain(&build(&trusting).unwrap_err());
+    assert!(message.contains("image.pub"), "{message}");
+    let key = include_str!("../trust/fixtures/key.pub");
+    fs::write(root.path().join("image.pub"), key).unwrap();
+    let ca = crate::tls::tests::Authority::new();
+    trusting.ca = Some(root.path().join("ca.pem"));
+    fs::write(root.path().join("ca.pem"), ca.pem()).unwrap();
+    let text = String::from_utf8_lossy(&build(&trusting).unwrap().bytes).into_owned();
+    for expected in [trust::IMAGE_KEYS, key, trust::CA, ca.pem()] {
+        assert!(text.contains(expected), "{expected}");
+    }
+    // Nobody packs a private key by mistake.
+    fs::write(
+        root.path().join("ca.pem"),
+        format!("{}-----BEGIN PRIVATE KEY-----\n", ca.pem()),
+    )
+    .unwrap();
+    assert!(build(&trusting).is_err());
 }

@@ -18,12 +18,13 @@ use boot_proto::time::Monotonic;
 use super::attempt::{Host, TokenRefusal};
 use super::outcome::{Outcome, classify};
 use crate::clock::{Clock as _, SystemClock};
-use crate::http;
+use crate::http::{self, Client};
 use crate::kernel::Kernel as _;
 use crate::kernel::linux::Linux;
 use crate::log::{Log, chain};
 use crate::paths::Paths;
 use crate::reporter::{ReportSink as _, Reporter};
+use crate::tls::PinnedCa;
 
 /// Sockets of the container runtimes that a kubelet can use.
 const RUNTIMES: &[&str] = &["run/containerd/containerd.sock", "run/crio/crio.sock"];
@@ -54,6 +55,7 @@ pub struct RealHost {
     paths: Paths,
     server: String,
     mac: MacAddr,
+    client: Client,
     reporter: Reporter,
     log: Log,
 }
@@ -61,13 +63,14 @@ pub struct RealHost {
 impl RealHost {
     /// The machine that `config` is for.
     #[must_use]
-    pub fn new(config: &BootConfig, paths: &Paths, log: Log) -> Self {
+    pub fn new(config: &BootConfig, ca: Option<&PinnedCa>, paths: &Paths, log: Log) -> Self {
         Self {
             paths: paths.clone(),
             server: config.server.clone(),
             // The initramfs puts the NIC it used first.
             mac: config.macs.first().copied().unwrap_or(MacAddr::new([0; 6])),
-            reporter: Reporter::start(&config.server, log.clone()),
+            client: Client::new(CONNECT, ANSWER, ca),
+            reporter: Reporter::start(&config.server, ca, log.clone()),
             log,
         }
     }
@@ -124,7 +127,7 @@ impl Host for RealHost {
 
     fn token(&mut self) -> Result<JoinToken, TokenRefusal> {
         let url = http::machine_url(&self.server, "join-token", self.mac);
-        let answer = http::post(&http::client(CONNECT, ANSWER), &url, "{}");
+        let answer = self.client.post(&url, "{}");
         let text = answer.map_err(|error| TokenRefusal {
             reason: chain(&error),
             retry_after: error.retry_after(),
@@ -158,7 +161,7 @@ impl Host for RealHost {
     }
 
     fn kubelet_is_healthy(&mut self) -> bool {
-        http::get(&http::client(CONNECT, CONNECT), HEALTH).is_ok()
+        Client::new(CONNECT, CONNECT, None).get(HEALTH).is_ok()
     }
 
     fn report(&mut self, progress: Progress, message: &str, begin: Monotonic) {
@@ -265,7 +268,7 @@ mod tests {
     fn leftovers_of_a_join_are_removed() {
         let base = tempfile::tempdir().unwrap();
         let config = crate::configure::tests::config();
-        let mut host = RealHost::new(&config, &Paths::below(base.path()), Log::new());
+        let mut host = RealHost::new(&config, None, &Paths::below(base.path()), Log::new());
         let kubeconfig = base.path().join("etc/kubernetes/kubelet.conf");
         let certificate = base.path().join("var/lib/kubelet/pki/kubelet.crt");
         for file in [&kubeconfig, &certificate] {

@@ -20,6 +20,7 @@ use self::host::RealHost;
 use crate::clock::SystemClock;
 use crate::log::Log;
 use crate::paths::Paths;
+use crate::trust;
 
 /// Why there was no attempt to join, or no use in another.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum JoinError {
         #[source]
         source: io::Error,
     },
+    /// The CA of boot-server cannot be used.
+    #[error(transparent)]
+    Trust(#[from] trust::TrustError),
     /// The container runtime did not start.
     #[error("no container runtime answers within {secs} s; see `journalctl -u containerd`")]
     NoRuntime {
@@ -50,7 +54,8 @@ pub fn run() -> Result<(), JoinError> {
     let paths = Paths::default();
     let path = paths.boot_config();
     let config = read_config(&path).map_err(|source| JoinError::BootConfig { path, source })?;
-    let mut host = RealHost::new(&config, &paths, log.clone());
+    let ca = trust::read_ca(&paths.run(trust::CA_FOR_JOIN))?;
+    let mut host = RealHost::new(&config, ca.as_ref(), &paths, log.clone());
     attempt::join(&config, &mut host, &SystemClock, &log)
 }
 

@@ -29,6 +29,35 @@ pub struct Naming {
     pub kernel_arguments: Vec<String>,
 }
 
+/// What goes into the initramfs beside node-agent and modules.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Initramfs {
+    /// Public keys of minisign; machines then run signed images only. Sign with
+    /// `minisign -Sm OUTPUT/manifest.json`, on a machine that keeps the secret key.
+    #[arg(long, value_name = "FILE")]
+    pub image_keys: Option<PathBuf>,
+    /// CA certificates in PEM; machines then talk to boot-server over TLS only.
+    #[arg(long, value_name = "FILE")]
+    pub boot_server_ca: Option<PathBuf>,
+    /// NIC drivers to pack, as `node-agent initramfs --help` has them.
+    #[arg(long, value_name = "SET")]
+    pub drivers: Option<String>,
+}
+
+impl Initramfs {
+    fn arguments(&self, command: &mut Command) {
+        if let Some(keys) = &self.image_keys {
+            command.arg("--image-keys").arg(keys);
+        }
+        if let Some(ca) = &self.boot_server_ca {
+            command.arg("--boot-server-ca").arg(ca);
+        }
+        if let Some(drivers) = &self.drivers {
+            command.arg("--drivers").arg(drivers);
+        }
+    }
+}
+
 impl Naming {
     /// The last console is /dev/console; a chassis manager shows the serial one.
     fn kernel_arguments(&self) -> Vec<String> {
@@ -43,7 +72,13 @@ impl Naming {
 
 /// Makes the image folder `output` of a packed root and node-agent. A folder
 /// that exists is replaced once the new one is complete.
-pub fn assemble(packed: &Path, node_agent: &Path, output: &Path, naming: &Naming) -> Result<()> {
+pub fn assemble(
+    packed: &Path,
+    node_agent: &Path,
+    output: &Path,
+    naming: &Naming,
+    initramfs: &Initramfs,
+) -> Result<()> {
     let partial = sibling(output, "partial")?;
     let _lock = cache::lock(output)?;
     cache::remove_tree(&partial)?;
@@ -53,14 +88,17 @@ pub fn assemble(packed: &Path, node_agent: &Path, output: &Path, naming: &Naming
         copy(&packed.join(name), &partial.join(name))?;
     }
     say("building the initramfs");
-    run(Command::new(node_agent)
+    let mut build = Command::new(node_agent);
+    build
         .arg("initramfs")
         .arg("--root")
         .arg(packed.join("root"))
         .arg("--kernel-release")
         .arg(&facts.kernel_release)
         .arg("--output")
-        .arg(partial.join("initramfs.img")))?;
+        .arg(partial.join("initramfs.img"));
+    initramfs.arguments(&mut build);
+    run(&mut build)?;
     let manifest = manifest(&partial, &facts, naming)?;
     let json = serde_json::to_vec_pretty(&manifest).context("writing manifest.json")?;
     fs::write(partial.join("manifest.json"), json).context("writing manifest.json")?;

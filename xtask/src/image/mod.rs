@@ -18,7 +18,7 @@ use crate::cache;
 use crate::kube_binaries;
 use crate::packages::{self, Package};
 use crate::run::say;
-use assemble::Naming;
+use assemble::{Initramfs, Naming};
 
 /// `cargo xtask image …`.
 #[derive(Subcommand)]
@@ -41,6 +41,8 @@ pub struct BuildOptions {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub naming: Naming,
+    #[command(flatten)]
+    pub initramfs: Initramfs,
     /// Debian mirror. [default: the one this machine uses]
     #[arg(long, env = "MOONFARM_DEBIAN_MIRROR")]
     pub mirror: Option<String>,
@@ -63,6 +65,8 @@ pub struct PackOptions {
     pub output: PathBuf,
     #[command(flatten)]
     pub naming: Naming,
+    #[command(flatten)]
+    pub initramfs: Initramfs,
 }
 
 /// Runs an image command; the folder or file it made is printed.
@@ -101,7 +105,13 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         .output
         .clone()
         .unwrap_or_else(|| cache::checkout().join("target/image"));
-    assemble::assemble(&packed, &node_agent, &output, &options.naming)?;
+    assemble::assemble(
+        &packed,
+        &node_agent,
+        &output,
+        &options.naming,
+        &options.initramfs,
+    )?;
     Ok(output)
 }
 
@@ -122,5 +132,6 @@ fn pack_into(options: &PackOptions, scratch: &Path) -> Result<()> {
         &options.node_agent,
         &options.output,
         &options.naming,
+        &options.initramfs,
     )
 }

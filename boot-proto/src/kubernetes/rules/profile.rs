@@ -18,6 +18,13 @@ pub(super) fn rules() -> Vec<Patch> {
         patch("spec.mtu", json!({"minimum": 576, "maximum": 65535})),
         patch("spec.overlaySize", some_size()),
         patch(
+            "spec.imageServers[]",
+            json!({
+                "pattern": "^https?://([0-9]{1,3}([.][0-9]{1,3}){3}|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?/?$",
+                "maxLength": 80,
+            }),
+        ),
+        patch(
             "spec.modules[]",
             json!({"pattern": "^[A-Za-z0-9_-]+( [^\\x00-\\x1f\\x7f]*)?$"}),
         ),

@@ -2,6 +2,7 @@
 //! and the kubelet take. And labels and taints of machines, which are alike.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use super::kubernetes::{check_labels, check_taints};
 use super::{Notes, Read, World, forms};
@@ -73,6 +74,7 @@ pub(super) fn check(world: &World<'_>, notes: &mut Notes) {
         );
         check_kernel(notes, profile);
         check_tmpfs(notes, profile);
+        check_image_servers(notes, profile);
         check_files(notes, profile);
         check_units(notes, profile);
         check_system(notes, profile);
@@ -185,6 +187,28 @@ fn check_module_options(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
                 &path,
                 format!("{options:?} are no options"),
                 "write them in one line, such as num_vfs=8 probe_vf=0",
+            );
+        }
+    }
+}
+
+/// The node agent resolves no names, and adds the path itself.
+fn check_image_servers(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
+    for (at, server) in profile.spec().image_servers.iter().enumerate() {
+        let rest = server
+            .strip_prefix("http://")
+            .or_else(|| server.strip_prefix("https://"));
+        let authority = rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let is_address = authority.is_some_and(|authority| {
+            let bare = authority.trim_start_matches('[').trim_end_matches(']');
+            authority.parse::<SocketAddr>().is_ok() || bare.parse::<IpAddr>().is_ok()
+        });
+        if !is_address {
+            notes.add(
+                profile,
+                &path!["spec", "imageServers", at],
+                format!("{server:?} is no server that a node could ask"),
+                "write scheme, IP address and port, such as http://10.0.0.2:8080",
             );
         }
     }

@@ -77,6 +77,14 @@ fn profiles() {
         ),
         ("  overlaySize: 0", "no room to write"),
         (
+            "  imageServers: [\"http://images:8080\"]",
+            "no server that a node could ask",
+        ),
+        (
+            "  imageServers: [\"http://10.0.0.2:8080/x\"]",
+            "no server that a node could ask",
+        ),
+        (
             "  files: [{path: /etc/../shadow, content: x}]",
             "no absolute path",
         ),

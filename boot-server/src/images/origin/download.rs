@@ -12,7 +12,7 @@ use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::{OriginError, Place, oci};
-use crate::images::{ImageStore, MANIFEST_LIMIT, files_of, parse_manifest};
+use crate::images::{ImageStore, MANIFEST_LIMIT, files_of, parse_manifest, signature};
 
 /// Connections without one new byte before a file is given up.
 const IDLE_ATTEMPTS: u32 = 5;
@@ -63,8 +63,24 @@ impl<'a> Download<'a> {
         for (_, file) in files_of(&manifest) {
             self.file(file, progress).await?;
         }
-        self.store.keep_manifest(digest, &bytes)?;
+        let signature = self.signature(&url).await?;
+        self.store
+            .keep_manifest(digest, &bytes, signature.as_deref())?;
         Ok(())
+    }
+
+    /// The signature beside the manifest, where there is one. A registry has no
+    /// place of that name.
+    async fn signature(&mut self, manifest: &str) -> Result<Option<String>, OriginError> {
+        if !matches!(self.place, Place::Folder(_)) {
+            return Ok(None);
+        }
+        let url = format!("{manifest}.minisig");
+        match self.small(&url, None, signature::LIMIT).await {
+            Ok(bytes) => Ok(signature::parse(&bytes)),
+            Err(OriginError::Status { status, .. }) if (400..500).contains(&status) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Says early and plainly that a reference is not the Image's.
