@@ -9,3 +9,4 @@ mod proxy;
 mod rack;
 mod stray;
 mod support;
+mod trust;

@@ -56,6 +56,10 @@ pub const PEERS: &[Package] = &[
         program: "udhcpc",
     },
     Package {
+        name: "minisign",
+        program: "minisign",
+    },
+    Package {
         name: "curl",
         program: "curl",
     },

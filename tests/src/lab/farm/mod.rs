@@ -172,6 +172,25 @@ impl Farm {
         self.boot_server.kill();
     }
 
+    /// Starts boot-server anew with further options.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn serve_with(&mut self, options: &[String]) -> Result<(), LabError> {
+        self.boot_server.stop(START);
+        self.boot_server = self.programs.boot_server().args(options).spawn()?;
+        self.programs
+            .wait_for_boot_server(&mut self.boot_server, START)
+    }
+
+    /// Adds an image to boot-server's store, or adds it again.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn add_image(&self, image: &Path) -> Result<(), LabError> {
+        self.programs.add_image(image)
+    }
+
     /// Starts boot-server again and waits for its first answer.
     ///
     /// # Errors
