@@ -134,7 +134,7 @@ impl Host {
 }
 
 /// A socket that lives in a namespace, whoever uses it.
-fn udp_within(namespace: &Namespace, port: u16) -> UdpSocket {
+pub fn udp_within(namespace: &Namespace, port: u16) -> UdpSocket {
     let path = Path::new("/run/netns").join(namespace.name());
     let file = File::open(path).unwrap();
     let bound = std::thread::spawn(move || {

@@ -79,17 +79,18 @@ const ITS_MAC: &str = "02:4d:46:07:01:01";
 /// The one that is off at first and never asks.
 const SILENT: &str = "m1-c9n1";
 
-struct Lab {
-    network: Namespace,
-    wire: Namespace,
+/// A control plane with our kinds, and a wire to a client.
+pub struct Lab {
+    pub network: Namespace,
+    pub wire: Namespace,
     folder: tempfile::TempDir,
-    programs: PathBuf,
-    plane: ControlPlane,
+    pub programs: PathBuf,
+    pub plane: ControlPlane,
 }
 
 impl Lab {
     /// `None`, with the reason printed, where there can be none.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if !needs::has_namespaces() {
             return None;
         }
@@ -124,17 +125,17 @@ impl Lab {
         })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn apply(&self, name: &str, text: &str) {
+    pub fn apply(&self, name: &str, text: &str) {
         let file = self.path(name);
         fs::write(&file, text).unwrap();
         self.apply_file(&file);
     }
 
-    fn apply_file(&self, file: &Path) {
+    pub fn apply_file(&self, file: &Path) {
         let file = file.display().to_string();
         let words = ["apply", "--server-side", "-f", &file];
         self.plane
@@ -142,17 +143,17 @@ impl Lab {
             .unwrap_or_else(|error| panic!("{}", error.chain()));
     }
 
-    fn kubectl(&self, words: &str) -> String {
+    pub fn kubectl(&self, words: &str) -> String {
         let words: Vec<&str> = words.split(' ').collect();
         self.plane.kubectl_output(&words).unwrap_or_default()
     }
 
-    fn get(&self, words: &str) -> Value {
+    pub fn get(&self, words: &str) -> Value {
         let text = self.kubectl(&format!("-n farm get {words} -o json"));
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    fn spawn(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
+    pub fn spawn(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
         ProcessSpec::new(name, self.programs.join(program), self.folder.path())
             .args(arguments)
             .within(self.network.name())
@@ -160,7 +161,7 @@ impl Lab {
             .unwrap_or_else(|error| panic!("{}", error.chain()))
     }
 
-    fn chassis(&self) -> Process {
+    pub fn chassis(&self) -> Process {
         let password = self.path("password");
         fs::write(&password, "moonfarm-secret\n").unwrap();
         let mut arguments = vec!["--listen", "10.77.0.1:2222", "--settle-ms", "300"];
@@ -172,7 +173,7 @@ impl Lab {
         self.spawn("chassis", "virtual-chassis", &arguments)
     }
 
-    fn boot_server(&self) -> Process {
+    pub fn boot_server(&self) -> Process {
         let state = self.path("boot-server").display().to_string();
         let kubeconfig = self.plane.kubeconfig().display().to_string();
         let mut arguments = vec!["serve", "--no-tftp", "--kubernetes", "--namespace", "farm"];
@@ -180,7 +181,7 @@ impl Lab {
         self.spawn("boot-server", "boot-server", &arguments)
     }
 
-    fn agent(&self, name: &str, namespace: &str, more: &[&str]) -> Process {
+    pub fn agent(&self, name: &str, namespace: &str, more: &[&str]) -> Process {
         let state = self.path(name).display().to_string();
         let kubeconfig = self.plane.kubeconfig().display().to_string();
         let mut arguments = vec!["run", "--kubernetes", "--namespace", namespace];
@@ -190,7 +191,7 @@ impl Lab {
     }
 
     /// What firmware sends first, from the NIC of the obedient cartridge.
-    fn ask_for_a_boot(&self) {
+    pub fn ask_for_a_boot(&self) {
         let mut client = self.wire.command("udhcpc");
         client.args(["-i", "eth0", "-n", "-q", "-f", "-t", "2", "-T", "1"]);
         client.args(["-s", "/bin/true", "-V", "PXEClient:Arch:00000:UNDI:002001"]);
@@ -199,7 +200,7 @@ impl Lab {
     }
 
     /// Waits until `holds` of the object; the test fails with what it is then.
-    fn wait_for(&self, object: &str, what: &str, secs: u64, holds: impl Fn(&Value) -> bool) {
+    pub fn wait_for(&self, object: &str, what: &str, secs: u64, holds: impl Fn(&Value) -> bool) {
         let mut last = Value::Null;
         let found = until(Duration::from_secs(secs), || {
             last = self.get(object);
@@ -212,20 +213,20 @@ impl Lab {
         }
     }
 
-    fn show_logs(&self) {
+    pub fn show_logs(&self) {
         for name in ["chassis", "boot-server", "a", "b"] {
             let log = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
             eprintln!("---- {name}\n{log}");
         }
     }
 
-    fn log(&self, name: &str) -> String {
+    pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }
 }
 
 /// `STATUS REASON` of a condition.
-fn condition(object: &Value, about: &str) -> String {
+pub fn condition(object: &Value, about: &str) -> String {
     let all = object["status"]["conditions"].as_array();
     let found = all.and_then(|all| all.iter().find(|one| one["type"] == about));
     found.map_or_else(String::new, |one| {

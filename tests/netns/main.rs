@@ -1,5 +1,6 @@
 //! Suites that need network namespaces of their own, and thus root.
 
+mod adoption;
 mod charts;
 mod control_plane;
 mod dhcp_clients;
@@ -7,6 +8,8 @@ mod dhcp_host;
 mod dhcp_kill;
 mod hosted;
 mod kubernetes_agent;
+mod kubernetes_rules;
 mod network_boot;
 mod proxy_dhcp;
 mod systemd;
+mod two_servers;

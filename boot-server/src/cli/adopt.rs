@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::{ServerArgs, print};
+use crate::import::for_kubectl;
 use crate::kubernetes::{ApiServer, KubernetesOptions};
 
 /// Options of `adopt`.
@@ -91,7 +92,7 @@ pub(super) fn run(args: AdoptArgs) -> anyhow::Result<()> {
             args.pool
         );
     }
-    let text = serde_yaml_ng::to_string(&manifest(machine, &args))?;
+    let text = for_kubectl(&serde_yaml_ng::to_string(&manifest(machine, &args))?);
     match &args.manifests {
         Some(folder) => write(folder, &args, &text),
         None => print(&text),

@@ -10,6 +10,7 @@ use std::fmt;
 
 use boot_proto::resources::Resource;
 
+pub(crate) use render::for_kubectl;
 pub use render::render;
 
 /// What became of something that did not translate one to one.

@@ -187,6 +187,17 @@ impl ControlPlane {
         Ok(output(command)?.trim().to_owned())
     }
 
+    /// Stops the API server where it stands, or lets it go on: it neither answers
+    /// nor refuses meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn freeze(&self, is_frozen: bool) -> Result<(), LabError> {
+        let signal = if is_frozen { "-STOP" } else { "-CONT" };
+        let pid = self.api_server.pid().to_string();
+        crate::lab::process::run("kill", [signal, &pid]).map(drop)
+    }
+
     /// Reports a program of the control plane that ended by itself.
     ///
     /// # Errors
