@@ -216,3 +216,45 @@ fn read_at(file: &File, at: u64, count: u64) -> std::io::Result<Vec<u8>> {
     file.read_exact_at(&mut chunk, at)?;
     Ok(chunk)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_get_without_content_and_without_ranges() {
+        let facts = Facts {
+            size: 10,
+            etag: "\"e\"".into(),
+            modified: SystemTime::UNIX_EPOCH,
+            cache_control: "no-cache",
+            content_type: "application/efi",
+        };
+        let asked = |is_get, range| {
+            let conditions = Conditions {
+                range,
+                ..Conditions::default()
+            };
+            choose_part(is_get, &conditions, &facts)
+        };
+        let (status, mut whole, content) = asked(true, None);
+        assert_eq!((status, content), (StatusCode::OK, Some((0, 10))));
+        whole.remove(header::DATE);
+        for range in [None, Some("bytes=2-3"), Some("bytes=10-")] {
+            let (status, mut headers, content) = asked(false, range);
+            headers.remove(header::DATE);
+            assert_eq!((status, content), (StatusCode::OK, None), "{range:?}");
+            assert_eq!(headers, whole, "{range:?}");
+        }
+        let (status, headers, content) = asked(true, Some("bytes=10-"));
+        assert_eq!((status, content), (StatusCode::RANGE_NOT_SATISFIABLE, None));
+        assert_eq!(headers[header::CONTENT_RANGE], "bytes */10");
+        let (status, headers, content) = asked(true, Some("bytes=2-3"));
+        assert_eq!(
+            (status, content),
+            (StatusCode::PARTIAL_CONTENT, Some((2, 2)))
+        );
+        assert_eq!(headers[header::CONTENT_RANGE], "bytes 2-3/10");
+        assert_eq!(headers[header::CONTENT_LENGTH], "2");
+    }
+}

@@ -66,17 +66,21 @@ fn frames(file: &[u8]) -> Vec<&[u8]> {
 
 /// DHCP datagrams of a capture file.
 fn datagrams(name: &str) -> Option<Vec<Datagram>> {
+    udp(name, |ports| {
+        ports.iter().any(|port| matches!(port, 67 | 68))
+    })
+}
+
+/// UDP datagrams of a capture file whose ports, source and destination, are wanted.
+fn udp(name: &str, is_wanted: impl Fn([u16; 2]) -> bool) -> Option<Vec<Datagram>> {
     let file = std::fs::read(folder()?.join("pcap").join(name)).unwrap();
     let udp = frames(&file).into_iter().filter_map(|frame| {
         let ip = frame.get(14..).filter(|_| frame[12..14] == [8, 0])?;
         let header = usize::from(ip[0] & 15) * 4;
         let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
         let number = |at: usize| u16::from_be_bytes([ip[header + at], ip[header + at + 1]]);
-        let is_dhcp = ip[9] == 17
-            && [number(0), number(2)]
-                .iter()
-                .any(|port| matches!(port, 67 | 68));
-        is_dhcp.then(|| Datagram {
+        let is_it = ip[9] == 17 && is_wanted([number(0), number(2)]);
+        is_it.then(|| Datagram {
             from: SocketAddrV4::new(address(12), number(0)),
             to: SocketAddrV4::new(address(16), number(2)),
             payload: ip[header + 8..header + usize::from(number(4))].to_vec(),
@@ -395,5 +399,140 @@ fn payloads_kept_as_hex() {
             payload,
         };
         assert_eq!(told(&mut lab, &datagram), expected, "{name}");
+    }
+}
+
+/// Captures of TFTP, which is answered elsewhere.
+const TFTP: [&str; 2] = ["tftp-rrq-transfer.pcap", "tftp.pcap"];
+/// Packets that only a dissection was kept of.
+const DISSECTED: [&str; 2] = [
+    "ipxe-discover-v86-tcpdump.txt",
+    "raspberrypi-pxe-relay-wireshark.txt",
+];
+
+#[test]
+fn every_capture_has_its_expectation() {
+    let Some(folder) = folder() else { return };
+    let source = include_str!("captures.rs");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let below = std::fs::read_dir(path).unwrap();
+            files.extend(below.map(|entry| entry.unwrap().path()));
+        } else {
+            files.push(path);
+        }
+    }
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let stem = name.split('.').next().unwrap();
+        // A text beside a capture says what is in it.
+        let beside = ["pcap", "pcapng", "hex"]
+            .iter()
+            .any(|kind| path.with_file_name(format!("{stem}.{kind}")).exists());
+        let is_expected = [name, stem]
+            .iter()
+            .any(|word| source.contains(&format!("\"{word}\"")));
+        assert!(
+            is_expected || (beside && name.ends_with(".txt")),
+            "{} is a capture that no test here says anything of",
+            path.display()
+        );
+    }
+    assert!(
+        TFTP.iter()
+            .all(|name| folder.join("pcap").join(name).exists())
+    );
+}
+
+/// A line of a dissection behind some words.
+fn dissected(name: &str, words: &str) -> Option<String> {
+    let text = std::fs::read_to_string(folder()?.join("text").join(name)).unwrap();
+    let line = text.lines().find_map(|line| line.split_once(words));
+    Some(line.expect(words).1.trim().to_owned())
+}
+
+#[test]
+fn an_ipxe_of_which_a_dissection_was_kept() {
+    let [name, _] = DISSECTED;
+    let Some(features) = dissected(name, "Unknown (175), length 51: ") else {
+        return;
+    };
+    let class = dissected(name, "Vendor-Class (60), length 32: ").unwrap();
+    let features = features.split('.').map(|byte| byte.parse().unwrap());
+    let mut message = pxe("00:22:15:70:ef:c0", 0);
+    let class = class.trim_matches('"').as_bytes().to_vec();
+    message.options.put(code::VENDOR_CLASS, class);
+    message.options.put(code::USER_CLASS, b"iPXE".to_vec());
+    message.options.put(code::IPXE, features.collect());
+    let mut lab = network("10.0.0.1/24", "10.0.0.0/24", "10.0.0.10", "10.0.0.20");
+    // It says that it has HTTP (sub-option 19).
+    let reply = lab.reply(&message).message;
+    assert_eq!(reply.file, b"http://10.0.0.1:8080/boot.ipxe");
+}
+
+#[test]
+fn a_raspberry_behind_a_relay_of_which_a_dissection_was_kept() {
+    let [_, name] = DISSECTED;
+    let Some(uuid) = dissected(name, "Client Identifier (UUID): ") else {
+        return;
+    };
+    let class = dissected(name, "Vendor class identifier: ").unwrap();
+    let mut message = pxe("b8:27:eb:43:72:ee", 0);
+    message.options.put(code::VENDOR_CLASS, class.into_bytes());
+    let uuid = hex::decode(uuid.replace('-', "")).unwrap();
+    message
+        .options
+        .put(code::CLIENT_UUID, [&[0][..], &uuid].concat());
+    message.giaddr = ip("10.0.0.2");
+    let mut lab = network("10.0.0.1/24", "10.0.0.0/24", "10.0.0.10", "10.0.0.20");
+    // It says arch 0, and is no PC: an address, and nothing that it cannot run.
+    let reply = lab.reply(&message);
+    assert_eq!(reply.to, Destination::Relay(ip("10.0.0.2")));
+    assert_eq!(reply.message.yiaddr, ip("10.0.0.10"));
+    assert!(reply.message.file.is_empty());
+}
+
+/// Each transfer goes on as the captured one did, block by block.
+#[test]
+fn tftp_transfers_go_as_they_went() {
+    use crate::tftp::transfer::{Output, Transfer};
+    use boot_proto::tftp::FromClient;
+
+    for name in TFTP {
+        let Some(datagrams) = udp(name, |_| true) else {
+            return;
+        };
+        let (request, rest) = datagrams.split_first().unwrap();
+        let Ok(FromClient::Read(request)) = FromClient::parse(&request.payload) else {
+            panic!("{name}: no request");
+        };
+        assert_eq!(request.mode, boot_proto::tftp::Mode::Octet);
+        let data = |datagram: &Datagram| datagram.payload.starts_with(&[0, 3]);
+        let blocks: Vec<_> = rest.iter().filter(|datagram| data(datagram)).collect();
+        let size = blocks
+            .iter()
+            .map(|block| block.payload.len() as u64 - 4)
+            .sum();
+        let mut transfer = Transfer::new(size, &request, 1500);
+        let now = Monotonic(Duration::ZERO);
+        for datagram in rest {
+            if !data(datagram) {
+                transfer.handle(&datagram.payload);
+                continue;
+            }
+            let Output::SendBlocks { first, count: 1 } = transfer.poll(now) else {
+                panic!("{name}: no block is due");
+            };
+            let (_, length) = transfer.block(first);
+            let number = u16::try_from(first).unwrap().to_be_bytes();
+            assert_eq!(datagram.payload[2..4], number, "{name}");
+            assert_eq!(datagram.payload.len(), length + 4, "{name}: block {first}");
+        }
+        let Output::Done(outcome) = transfer.poll(now) else {
+            panic!("{name}: not over");
+        };
+        assert_eq!((outcome.bytes, outcome.error), (size, None), "{name}");
     }
 }
