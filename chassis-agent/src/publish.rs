@@ -41,6 +41,17 @@ pub enum PublishError {
         #[source]
         source: reqwest::Error,
     },
+    /// Its certificate is not trusted.
+    #[error(
+        "boot-server at {url} shows a certificate that is not trusted here; name its CA, or the certificate itself, with --ca-file"
+    )]
+    Untrusted {
+        /// Its address.
+        url: String,
+        /// What the certificate's check says.
+        #[source]
+        source: reqwest::Error,
+    },
     /// boot-server refused.
     #[error("boot-server at {url} answered {status}: {reason}")]
     Refused {
@@ -177,9 +188,12 @@ impl BootServer {
     }
 
     fn failed(&self, source: reqwest::Error) -> PublishError {
-        PublishError::Http {
-            url: self.url.clone(),
-            source: source.without_url(),
+        let url = self.url.clone();
+        let source = source.without_url();
+        if causes(&source).any(|cause| cause.to_string().contains("certificate")) {
+            PublishError::Untrusted { url, source }
+        } else {
+            PublishError::Http { url, source }
         }
     }
 
@@ -189,6 +203,13 @@ impl BootServer {
             reason,
         }
     }
+}
+
+/// An error and what lies behind it.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 #[cfg(test)]

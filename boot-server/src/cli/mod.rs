@@ -80,6 +80,16 @@ struct ServerArgs {
     /// File whose first line is the management token.
     #[arg(long, global = true, value_name = "FILE", env = "MOONFARM_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// PEM file of the CA, or of the certificate itself, that an https server is
+    /// trusted by, in place of this machine's own CAs.
+    #[arg(
+        long,
+        visible_alias = "ca",
+        global = true,
+        value_name = "FILE",
+        env = "MOONFARM_CA_FILE"
+    )]
+    ca_file: Option<PathBuf>,
     /// State folder of a server on this machine; its management.token is used.
     #[arg(long, global = true, value_name = "DIR", default_value = STATE, env = "MOONFARM_STATE")]
     state: PathBuf,
@@ -182,6 +192,8 @@ mod tests {
             "boot-server get machines -o wide --state s",
             "boot-server get leases -o json --server http://h:1 --token-file t",
             "boot-server get boots m1-c1n1 --watch",
+            "boot-server get leases --server https://h:1 --ca-file ca.pem --token-file t",
+            "boot-server explain m1-c1n1 --server https://h:1 --ca ca.pem",
             "boot-server get images",
             "boot-server explain 94:57:a5:d3:ec:f2 -o json",
             "boot-server adopt m1-c1n1 --pool p --name n --hostname h --manifests m --state s",

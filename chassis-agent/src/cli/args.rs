@@ -223,7 +223,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value = "machines")]
     pub publish: Published,
     /// File with the certificate (PEM) that signs boot-server's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "ca", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Folder for what must outlive a restart: recorded host keys
     #[arg(
