@@ -42,7 +42,7 @@ pub struct ImageSpec {
 #[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ImageOrigin {
-    /// A plain web server or an S3 bucket that can be read by all.
+    /// A plain web server, or an S3 bucket that can be read by HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpOrigin>,
     /// An OCI registry.
@@ -58,6 +58,10 @@ pub struct HttpOrigin {
     /// URL of the folder that holds `manifest.json`, or of that file itself; the
     /// other files are beside it.
     pub url: String,
+    /// File on boot-server's host with `USER:PASSWORD`, or with a bearer token alone,
+    /// in its first line. Only for places that not everybody may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_file: Option<String>,
 }
 
 /// An image as an OCI artifact, each file a layer, as ORAS pushes it.
@@ -70,4 +74,8 @@ pub struct OciOrigin {
     /// Talk to the registry by plain HTTP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+    /// File on boot-server's host with `USER:PASSWORD`, or with a bearer token alone,
+    /// in its first line. Only for places that not everybody may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_file: Option<String>,
 }

@@ -3,6 +3,7 @@
 //! over a broken connection and a restart, and nothing has a name in the store
 //! before it is whole.
 
+mod credentials;
 mod download;
 mod oci;
 mod puller;
@@ -27,6 +28,15 @@ pub enum OriginError {
     /// The reference is none.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// The login cannot be read.
+    #[error("reading the login in {path} (credentialsFile)")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The server was not reached, or broke off.
     #[error("asking {url}")]
     Http {
@@ -101,6 +111,14 @@ impl Place {
                 oci.plain_http,
             )?)),
             _ => Err(OriginError::Source),
+        }
+    }
+
+    /// Whether what is sent there can be read on the way.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::Folder(url) => url.scheme() == "http",
+            Self::Registry(reference) => reference.is_plain(),
         }
     }
 

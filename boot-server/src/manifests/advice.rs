@@ -77,7 +77,17 @@ fn used_files(declared: &Declared) -> Vec<(String, &str)> {
             (place("privateKeyFile"), &credentials.private_key_file),
         ]
     });
-    let named = clusters.chain(chassis);
+    let images = declared.images.values().flat_map(|image| {
+        let source = image.spec.source.as_ref();
+        let place = |kind| format!("Image/{}: spec.source.{kind}.credentialsFile", image.name());
+        let http = source.and_then(|source| source.http.as_ref());
+        let oci = source.and_then(|source| source.oci.as_ref());
+        [
+            http.map(|http| (place("http"), &http.credentials_file)),
+            oci.map(|oci| (place("oci"), &oci.credentials_file)),
+        ]
+    });
+    let named = clusters.chain(chassis).chain(images.flatten());
     named
         .filter_map(|(place, path)| Some((place, path.as_deref()?)))
         .collect()

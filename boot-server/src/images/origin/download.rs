@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use boot_proto::ids::Digest;
 use boot_proto::image::ImageFile;
-use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, WWW_AUTHENTICATE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{ACCEPT, RANGE, WWW_AUTHENTICATE};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+use super::credentials::Credentials;
 use super::{OriginError, Place, oci};
 use crate::images::{ImageStore, MANIFEST_LIMIT, files_of, parse_manifest, signature};
 
@@ -29,7 +30,11 @@ pub(super) struct Download<'a> {
     pub place: &'a Place,
     /// First pause between two attempts.
     pub pause: Duration,
+    /// The operator's login there.
+    pub credentials: Option<Credentials>,
     token: Option<String>,
+    /// Whether the registry takes the login itself, without a token for it.
+    wants_login: bool,
 }
 
 impl<'a> Download<'a> {
@@ -39,7 +44,9 @@ impl<'a> Download<'a> {
             store,
             place,
             pause: Duration::from_secs(1),
+            credentials: None,
             token: None,
+            wants_login: false,
         }
     }
 
@@ -143,28 +150,52 @@ impl<'a> Download<'a> {
             if at > 0 {
                 request = request.header(RANGE, format!("bytes={at}-"));
             }
-            if let (Some(token), Place::Registry(_)) = (&self.token, self.place) {
-                request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-            }
-            let response = request.send().await.map_err(http(url))?;
+            let response = self.signed(request).send().await.map_err(http(url))?;
             let status = response.status();
             if status.is_success() || (status == StatusCode::RANGE_NOT_SATISFIABLE && at > 0) {
                 return Ok(response);
             }
-            let wants_token = status == StatusCode::UNAUTHORIZED && !is_second;
-            if !(wants_token && self.fetch_token(&response).await?) {
+            let may_ask_again = status == StatusCode::UNAUTHORIZED && !is_second;
+            if !(may_ask_again && self.answer_challenge(&response).await?) {
                 return Err(refused(url, status));
             }
         }
         Err(refused(url, StatusCode::UNAUTHORIZED))
     }
 
-    /// Gets the token that a registry gives to everybody; whether there is one.
+    /// The request with what the place wants to see. A client that is sent on to
+    /// another host leaves it out there.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let is_registry = matches!(self.place, Place::Registry(_));
+        match (&self.token, &self.credentials) {
+            (Some(token), _) if is_registry => request.bearer_auth(token),
+            (_, Some(login @ Credentials::Token(_))) => login.sign(request),
+            (_, Some(login)) if !is_registry || self.wants_login => login.sign(request),
+            _ => request,
+        }
+    }
+
+    /// Gets ready what a place wants that has refused a request; whether it is
+    /// worth asking again.
+    async fn answer_challenge(&mut self, response: &Response) -> Result<bool, OriginError> {
+        let mut schemes = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let takes_login = schemes.any(|value| {
+            let scheme = value.as_bytes().get(..5).unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"basic")
+        });
+        let has_login = matches!(self.credentials, Some(Credentials::Basic { .. }));
+        if takes_login && has_login && !self.wants_login {
+            self.wants_login = true;
+            return Ok(matches!(self.place, Place::Registry(_)));
+        }
+        self.fetch_token(response).await
+    }
+
+    /// Gets a registry's token, everybody's or that of the login; whether there
+    /// is one.
     async fn fetch_token(&mut self, response: &Response) -> Result<bool, OriginError> {
-        let header = response.headers().get(WWW_AUTHENTICATE);
-        let challenge = header
-            .and_then(|value| value.to_str().ok())
-            .and_then(oci::challenge);
+        let mut headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let challenge = headers.find_map(|value| value.to_str().ok().and_then(oci::challenge));
         let (Some(challenge), Place::Registry(_)) = (challenge, self.place) else {
             return Ok(false);
         };
@@ -172,7 +203,13 @@ impl<'a> Download<'a> {
             return Ok(false);
         };
         let url = &challenge.realm;
-        let mut answer = self.client.get(asked).send().await.map_err(http(url))?;
+        // A registry that is asked by TLS does not get the login sent in the clear.
+        let is_kept = asked.scheme() == "https" || self.place.is_plain();
+        let mut request = self.client.get(asked);
+        if let Some(login) = self.credentials.as_ref().filter(|_| is_kept) {
+            request = login.sign(request);
+        }
+        let mut answer = request.send().await.map_err(http(url))?;
         if !answer.status().is_success() {
             return Err(refused(url, answer.status()));
         }
@@ -292,7 +329,7 @@ fn refused(url: &str, status: StatusCode) -> OriginError {
         advice: match status {
             StatusCode::NOT_FOUND => "is it there under this name?",
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                "only what can be read by all is fetched"
+                "it wants a login: name its file in the source (credentialsFile), or correct what is in it"
             }
             _ => "it is tried again later",
         },

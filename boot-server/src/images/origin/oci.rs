@@ -64,6 +64,11 @@ impl Reference {
         })
     }
 
+    /// Whether the registry is spoken to without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.base.starts_with("http:")
+    }
+
     /// Where the artifact's manifest is.
     pub fn manifest(&self) -> String {
         format!(

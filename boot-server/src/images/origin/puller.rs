@@ -8,6 +8,7 @@ use boot_proto::ids::Digest;
 use boot_proto::resources::ImageOrigin;
 use boot_proto::time::Monotonic;
 
+use super::credentials::Credentials;
 use super::download::Download;
 use super::{OriginError, Place};
 use crate::clock;
@@ -120,7 +121,7 @@ pub(super) async fn fetch(
             Some(format!("it is being fetched: {file} {percent} %")),
         );
     };
-    Download::new(client, store, &place)
-        .image(digest, &mut progress)
-        .await
+    let mut download = Download::new(client, store, &place);
+    download.credentials = Credentials::of(origin)?;
+    download.image(digest, &mut progress).await
 }

@@ -180,6 +180,7 @@ impl Bench {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let place = Place::of(origin)?;
         let mut download = download::Download::new(&client, &self.store, &place);
+        download.credentials = credentials::Credentials::of(origin)?;
         download.pause = std::time::Duration::from_millis(1);
         download.image(&self.digest, &mut |_, _, _| {}).await
     }
@@ -192,7 +193,10 @@ impl Bench {
 
 fn http(url: String) -> ImageOrigin {
     ImageOrigin {
-        http: Some(HttpOrigin { url }),
+        http: Some(HttpOrigin {
+            url,
+            credentials_file: None,
+        }),
         oci: None,
     }
 }
@@ -203,6 +207,7 @@ fn oci(reference: String) -> ImageOrigin {
         oci: Some(OciOrigin {
             reference,
             plain_http: true,
+            credentials_file: None,
         }),
     }
 }
@@ -326,6 +331,102 @@ async fn a_wrong_byte_or_a_longer_file_is_refused_and_nothing_is_kept() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("and the Image says"), "{error}");
+}
+
+/// `robot:s3cret`, as RFC 7617 writes it.
+const LOGIN: &str = "Basic cm9ib3Q6czNjcmV0";
+
+fn says(headers: &HeaderMap, authorization: &str) -> bool {
+    let own = headers.get(header::AUTHORIZATION);
+    own.is_some_and(|own| own == authorization)
+}
+
+fn login(bench: &Bench, text: &str) -> Option<String> {
+    let path = bench.dir.path().join("login");
+    std::fs::write(&path, text).unwrap();
+    Some(path.to_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_web_server_that_wants_a_login() {
+    let bench = Bench::new();
+    let answer = |State(files): State<Arc<Files>>, Path(name): Path<String>, headers: HeaderMap| async move {
+        if says(&headers, LOGIN) || says(&headers, "Bearer a.token") {
+            files.answer(&name, &headers)
+        } else {
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+    };
+    let router = Router::new().route("/farm/{file}", get(answer));
+    let server = serve(router.with_state(bench.files(1))).await;
+    let mut origin = http(format!("http://{server}/farm"));
+    for (text, is_right) in [
+        (None, false),
+        (Some("robot:wrong-s3cret"), false),
+        (Some("robot:s3cret"), true),
+        (Some("a.token"), true),
+    ] {
+        let file = text.and_then(|text| login(&bench, text));
+        origin.http.as_mut().unwrap().credentials_file = file;
+        let fetched = bench.fetch(&origin).await;
+        assert_eq!(fetched.is_ok(), is_right, "{text:?}");
+        if let Err(error) = fetched {
+            let said = crate::images::chain(&error);
+            assert!(said.contains("credentialsFile"), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+    assert!(bench.is_whole());
+    origin.http.as_mut().unwrap().credentials_file = Some("/nonexistent/login".into());
+    let error = bench.fetch(&origin).await.unwrap_err();
+    assert!(matches!(error, OriginError::Credentials { .. }), "{error}");
+}
+
+/// A registry that gives tokens to whoever logs in, or takes the login itself.
+#[tokio::test]
+async fn a_registry_that_wants_a_login() {
+    for by_token in [true, false] {
+        let bench = Bench::new();
+        let layer = format!(
+            "{{\"layers\":[{{\"digest\":\"sha256:{}\"}}]}}",
+            bench.digest.hex()
+        );
+        let files = bench.files(0);
+        let wanted = if by_token { "Bearer robots-own" } else { LOGIN };
+        let answer = move |Path((kind, name)): Path<(String, String)>, headers: HeaderMap| async move {
+            let host = headers[header::HOST].to_str().unwrap().to_owned();
+            if !says(&headers, wanted) {
+                let challenge = if by_token {
+                    format!("Bearer realm=\"http://{host}/token\",service=\"s\"")
+                } else {
+                    "Basic realm=\"farm\"".to_owned()
+                };
+                let headers = [(header::WWW_AUTHENTICATE, challenge)];
+                return (StatusCode::UNAUTHORIZED, headers).into_response();
+            }
+            match kind.as_str() {
+                "manifests" => layer.into_response(),
+                _ => files.answer(&name, &headers),
+            }
+        };
+        let token = |headers: HeaderMap| async move {
+            if says(&headers, LOGIN) {
+                "{\"access_token\": \"robots-own\"}".into_response()
+            } else {
+                StatusCode::FORBIDDEN.into_response()
+            }
+        };
+        let router = Router::new()
+            .route("/v2/farm/debian/{kind}/{name}", get(answer))
+            .route("/token", get(token));
+        let server = serve(router).await;
+        let mut origin = oci(format!("{server}/farm/debian:13"));
+        assert!(bench.fetch(&origin).await.is_err(), "{by_token}");
+        let file = login(&bench, "robot:s3cret\n");
+        origin.oci.as_mut().unwrap().credentials_file = file;
+        bench.fetch(&origin).await.unwrap();
+        assert!(bench.is_whole());
+    }
 }
 
 #[test]
