@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use boot_proto::dhcp::{Message, MessageType, code};
 use boot_proto::ids::MacAddr;
+use moonfarm_tests::needs;
 
 use super::dhcp_host::{CLIENT, Host, SERVER, kind, receive};
 
-/// Kills; more by hand with `MOONFARM_KILLS`.
+/// Kills of each change, and of `cargo xtask test --all`.
 const KILLS: u32 = 12;
+const MANY_KILLS: u32 = 300;
 /// How long each server lives under load.
 const LIFE: Duration = Duration::from_millis(250);
 /// Clients on the way at once.
@@ -95,6 +97,17 @@ fn take_up(socket: &UdpSocket, told: &mut Told, answer: &Message) {
 
 #[test]
 fn no_acknowledged_lease_is_lost_and_none_is_given_twice() {
+    kill(KILLS);
+}
+
+#[test]
+fn hundreds_of_kills() {
+    if needs::is_long_run() {
+        kill(MANY_KILLS);
+    }
+}
+
+fn kill(times: u32) {
     let subnet = "  ranges: [{from: 10.79.0.1, to: 10.79.255.250}]\n  probe: false\n  \
                   strangers: {burst: 1000000, perMinute: 1000000}\n  relay: 10.78.0.9\n";
     let Some(mut host) = Host::new(subnet) else {
@@ -106,12 +119,9 @@ fn no_acknowledged_lease_is_lost_and_none_is_given_twice() {
         .replace("cidr: 10.78.0.0/24", "cidr: 10.79.0.0/16")
         .replace("  gateway: 10.78.0.1\n", "");
     std::fs::write(&manifest, text).unwrap();
-    let kills = std::env::var("MOONFARM_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok());
     let socket = host.udp(67);
     let mut told = Told::default();
-    for _ in 0..kills.unwrap_or(KILLS) {
+    for _ in 0..times {
         host.start();
         load(&socket, &mut told, LIFE);
         // Dropping the process kills it with -9.
@@ -150,5 +160,8 @@ fn no_acknowledged_lease_is_lost_and_none_is_given_twice() {
         );
         assert_eq!(answer.yiaddr, *address);
     }
-    println!("{} acknowledged leases survived", told.of_mac.len());
+    println!(
+        "{times} kills: {} acknowledged leases survived, none was given twice",
+        told.of_mac.len()
+    );
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod charts;
 mod control_plane;
 mod dhcp_clients;
+mod dhcp_clock;
 mod dhcp_host;
 mod dhcp_kill;
 mod hosted;

@@ -118,6 +118,18 @@ fn uefi_by_grub() {
     assert!(has_step(&boot, "grubx64.efi sent"), "{boot:#?}");
 }
 
+/// Debian's signed GRUB has no HTTP inside, so that shim and GRUB alone come by
+/// HTTP Boot; with a signed GRUB that has it, the rest would.
+#[test]
+fn shim_by_http_boot_brings_its_grub() {
+    let lines = ["secureBoot: true", "loaders: {\"16\": shimx64.efi}"];
+    let Some(test) = farm(&lines) else { return };
+    let machine = power_on(&test, Firmware::SecureBootHttp);
+    machine
+        .wait_for_console("GNU GRUB", FIRMWARE)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+}
+
 #[test]
 fn uefi_by_http_boot_without_tftp() {
     let Some(mut test) = farm(&[]) else { return };

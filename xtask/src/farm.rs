@@ -87,6 +87,11 @@ pub const PEERS: &[Package] = &[
         name: "dnsmasq-base",
         program: "dnsmasq",
     },
+    // A clock that the tests may set, for one process.
+    Package {
+        name: "faketime",
+        program: "faketime",
+    },
 ];
 
 /// Where the parts of a farm are.

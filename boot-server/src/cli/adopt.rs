@@ -196,6 +196,7 @@ mod tests {
             server: ServerArgs {
                 server: String::new(),
                 token_file: None,
+                ca_file: None,
                 state: PathBuf::new(),
             },
         }
