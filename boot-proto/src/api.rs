@@ -215,7 +215,8 @@ pub struct BootView {
     pub phase: String,
     /// Percent of that step, where known.
     pub percent: Option<u8>,
-    /// `running`, `ready` or `failed`.
+    /// `running`, `ready`, `failed`, or `handed-over` where a machine that does not
+    /// report has got all that it fetches here.
     pub outcome: String,
     /// What went wrong last, in words.
     pub reason: Option<String>,

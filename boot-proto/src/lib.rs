@@ -14,6 +14,7 @@ pub mod ids;
 pub mod image;
 pub mod kubernetes;
 pub mod manifest;
+pub mod matchbox;
 pub mod quantity;
 pub mod redfish_rules;
 pub mod report;

@@ -58,14 +58,25 @@ pub struct Script<'a> {
     pub machine: &'a str,
     /// `bios` or `uefi`, as iPXE tells it.
     pub firmware: Option<&'static str>,
-    /// The image it was given, or why it was given none.
-    pub image: Result<Digest, String>,
+    /// What it was given.
+    pub given: Given,
+}
+
+/// What a boot script starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// An image.
+    Image(Digest),
+    /// What the MatchboxProfile of that name says.
+    Profile(String),
+    /// Nothing, and why.
+    Nothing(String),
 }
 
 fn count_failures<'a>(outcomes: impl Iterator<Item = &'a str>) -> u32 {
     outcomes.fold(0, |count: u32, outcome| match outcome {
         "failed" => count.saturating_add(1),
-        "ready" => 0,
+        "ready" | record::HANDED_OVER => 0,
         _ => count,
     })
 }
@@ -144,6 +155,11 @@ impl BootLog {
     /// A remark for the boot's timeline that does not move it.
     pub fn note(&self, mac: MacAddr, step: &str, message: &str) {
         self.change(|book, now| book.note(now, mac, step, message));
+    }
+
+    /// A machine that will not report has got the last that it fetches here.
+    pub fn handed_over(&self, mac: MacAddr, message: &str) {
+        self.change(|book, now| book.handed_over(now, mac, message));
     }
 
     /// The boot `id` has reached its end.

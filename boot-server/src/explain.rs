@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use answer::{LastAnswer, OptionView};
 
 use crate::clock;
-use crate::http::{App, choose_image, lease_views};
+use crate::http::{App, choose_image, goes_first, lease_views};
 use crate::inventory::{Assignment, Client, Inventory, MatchedBy};
+use crate::matchbox::Labels;
 
 /// All that decides for one machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub struct Explanation {
     pub image: Option<String>,
     /// The image that this means now.
     pub image_digest: Option<Digest>,
+    /// The MatchboxGroup that its MAC and UUID alone lead to, and whether it decides.
+    pub matchbox: Option<String>,
     /// The cluster it joins.
     pub cluster: Option<String>,
     /// Kernel arguments from image, Image resource and profiles.
@@ -154,12 +157,16 @@ fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Expl
         taints: assignment.profile.taints.clone(),
         ..Explanation::default()
     };
+    explanation.matchbox = matchbox(inventory, assignment);
+    let has_no_pool = assignment.pool.is_none();
     match choose_image(&app.images, inventory, assignment) {
         Ok(chosen) => {
             explanation.image_digest = Some(chosen.image.digest);
             explanation.kernel_arguments = chosen.image.manifest.kernel_arguments.clone();
             explanation.kernel_arguments.extend(chosen.arguments);
         }
+        // Then it needs no pool.
+        Err(_) if has_no_pool && explanation.matchbox.is_some() => {}
         Err(reason) => explanation.problems.push(reason.to_string()),
     }
     explanation
@@ -173,6 +180,30 @@ fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Expl
         ));
     }
     explanation
+}
+
+/// What it says of itself but for MAC and UUID is not known before it asks.
+fn matchbox(inventory: &Inventory, assignment: &Assignment) -> Option<String> {
+    let mac = assignment.macs.first()?;
+    let mut labels = Labels::from([("mac".to_owned(), mac.to_string())]);
+    labels.extend(
+        assignment
+            .uuid
+            .clone()
+            .map(|uuid| ("uuid".to_owned(), uuid)),
+    );
+    labels.insert("hostname".to_owned(), assignment.hostname.clone());
+    let found = crate::matchbox::select(inventory.declared(), &labels)?;
+    let decides = if goes_first(&found, assignment.pool_rule) {
+        "it decides"
+    } else {
+        "its pool goes first"
+    };
+    let profile = &found.group.spec.profile;
+    Some(format!(
+        "{} (MatchboxProfile {profile}; {decides})",
+        found.group.name()
+    ))
 }
 
 const fn loader(assignment: &Assignment) -> &'static str {

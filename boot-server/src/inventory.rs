@@ -225,6 +225,18 @@ impl Inventory {
             .map(|known| known.name.as_str())
     }
 
+    /// The machine that is declared to have that host name, or has it for its own.
+    #[must_use]
+    pub fn machine_of_hostname(&self, hostname: &str) -> Option<&str> {
+        let declared = || {
+            let mut machines = self.declared.machines.values();
+            machines.find(|machine| machine.spec.hostname.as_deref() == Some(hostname))
+        };
+        self.named(hostname)
+            .map(|known| known.name.as_str())
+            .or_else(|| declared().map(Object::name))
+    }
+
     /// The machine in that slot of that chassis.
     #[must_use]
     pub fn machine_of_slot(&self, chassis: &str, slot: &Slot) -> Option<&str> {

@@ -37,7 +37,8 @@ pub struct BootScript<'a> {
 pub fn first_script(server: &str) -> String {
     let chain = format!(
         "chain --autofree {server}/ipxe?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}\
-         &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}} ||\n"
+         &serial=${{serial:uristring}}&domain=${{domain:uristring}}\
+         &hostname=${{hostname:uristring}}&arch=${{buildarch}}&platform=${{platform}} ||\n"
     );
     let mut script = format!("#!ipxe\necho Moonfarm boot-server at {server}\n{chain}");
     for wait in WAITS {

@@ -21,6 +21,7 @@ pub mod ipxe;
 pub mod kubernetes;
 pub mod loaders;
 pub mod manifests;
+pub mod matchbox;
 pub mod metrics;
 mod neighbours;
 mod privileges;

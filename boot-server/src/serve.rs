@@ -61,6 +61,8 @@ pub struct ServeOptions {
     pub interfaces: Vec<String>,
     /// Folder of boot loaders.
     pub loaders: PathBuf,
+    /// Folder of assets; without one `assets` in the folder of manifests.
+    pub assets: Option<PathBuf>,
     /// Whether to serve DHCP.
     pub dhcp: bool,
     /// Whether to serve TFTP.
@@ -253,6 +255,7 @@ async fn open(options: &ServeOptions) -> Result<(App, Option<Store>), ServeError
         boots: BootLog::open(database)?,
         tokens,
         loaders: options.loaders.clone(),
+        assets: options.assets.clone(),
         host_keys: host_keys(state)?,
         tls_port: options.listen_boot_tls.map(|address| address.port()),
         transfers: Transfers::new(options.image_transfers, metrics.http.clone()),

@@ -46,6 +46,8 @@ fn columns(plural: &str) -> Vec<Column> {
             spec("Mode", ".spec.mode"),
             ACCEPTED,
         ],
+        "matchboxgroups" => vec![spec("Profile", ".spec.profile"), ACCEPTED, AGE],
+        "matchboxprofiles" => vec![spec("Kernel", ".spec.boot.kernel"), ACCEPTED, AGE],
         "images" => vec![spec("Digest", ".spec.digest"), ACCEPTED, AGE],
         "addressclaims" => vec![
             spec("Address", ".spec.address"),

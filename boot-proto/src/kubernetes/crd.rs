@@ -21,7 +21,7 @@ pub struct Definition {
     pub object: Value,
 }
 
-/// All definitions: the seven kinds and [`AddressClaim`].
+/// All definitions: the kinds of resources and [`AddressClaim`].
 ///
 /// # Panics
 /// When a rule names a field that its kind does not have; a test holds that off.
@@ -35,6 +35,8 @@ pub fn definitions() -> Vec<Definition> {
         (Kind::Cluster, kinds::Cluster::crd()),
         (Kind::Subnet, kinds::Subnet::crd()),
         (Kind::Image, kinds::Image::crd()),
+        (Kind::MatchboxGroup, kinds::MatchboxGroup::crd()),
+        (Kind::MatchboxProfile, kinds::MatchboxProfile::crd()),
     ];
     let mut all: Vec<Definition> = kinds
         .into_iter()
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_strict_schema_and_a_status() {
         let all = definitions();
-        assert_eq!(all.len(), 8);
+        assert_eq!(all.len(), 10);
         for Definition { plural, object } in all {
             let version = &object["spec"]["versions"][0];
             let spec = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];

@@ -15,6 +15,8 @@ pub mod crd;
 mod rules;
 #[cfg(feature = "crd")]
 mod schema;
+#[cfg(feature = "crd")]
+pub(crate) use schema::any_object;
 pub mod status;
 
 /// API group of all kinds.
@@ -42,5 +44,7 @@ pub const fn plural(kind: Kind) -> &'static str {
         Kind::Cluster => "clusters",
         Kind::Subnet => "subnets",
         Kind::Image => "images",
+        Kind::MatchboxGroup => "matchboxgroups",
+        Kind::MatchboxProfile => "matchboxprofiles",
     }
 }

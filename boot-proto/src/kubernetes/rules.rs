@@ -72,6 +72,8 @@ pub(super) fn of(kind: Kind) -> Vec<Patch> {
         Kind::Cluster => cluster(),
         Kind::Subnet => subnet::rules(),
         Kind::Image => vec![patch("spec.kernelArguments[]", profile::kernel_argument())],
+        Kind::MatchboxGroup => Vec::new(),
+        Kind::MatchboxProfile => matchbox_profile(),
     };
     patches.push(patch(
         "status.conditions",
@@ -141,6 +143,18 @@ fn chassis() -> Vec<Patch> {
             ),
         ),
     ]
+}
+
+fn matchbox_profile() -> Vec<Patch> {
+    let text = json!({"maxLength": crate::resources::MAX_TEMPLATE_BYTES});
+    let texts = ["spec.ignition.text", "spec.cloud.text", "spec.generic.text"];
+    let one_line = json!({"pattern": "^[^\\x00-\\x1f\\x7f]*$", "maxLength": 4096});
+    let lines = ["spec.boot.kernel", "spec.boot.initrd[]", "spec.boot.args[]"];
+    let texts = texts.map(|path| patch(path, text.clone()));
+    texts
+        .into_iter()
+        .chain(lines.map(|path| patch(path, one_line.clone())))
+        .collect()
 }
 
 fn cluster() -> Vec<Patch> {

@@ -70,3 +70,8 @@ text_schema!(
     "Timestamp",
     json_schema!({"type": "string", "format": "date-time"})
 );
+
+/// A mapping whose values are of any shape.
+pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

@@ -215,5 +215,7 @@ fn read_kind_of(kind: Kind, root: &mut Node) -> (Option<Resource>, Vec<Problem>)
         Kind::Cluster => object(root, Resource::Cluster),
         Kind::Subnet => object(root, Resource::Subnet),
         Kind::Image => object(root, Resource::Image),
+        Kind::MatchboxGroup => object(root, Resource::MatchboxGroup),
+        Kind::MatchboxProfile => object(root, Resource::MatchboxProfile),
     }
 }

@@ -5,6 +5,7 @@ mod chassis;
 mod cluster;
 mod image;
 mod machine;
+mod matchbox;
 mod network;
 mod node_pool;
 mod profile;
@@ -22,6 +23,9 @@ pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
 pub use machine::{
     Condition, DesiredPower, JoinedNode, MachineSpec, MachineStatus, Membership, ObservedPower,
     RelayPort,
+};
+pub use matchbox::{
+    MAX_TEMPLATE_BYTES, MatchboxBoot, MatchboxGroupSpec, MatchboxProfileSpec, MatchboxTemplate,
 };
 pub use network::{
     AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
@@ -72,7 +76,7 @@ impl<S> Object<S> {
     }
 }
 
-/// The seven kinds.
+/// The kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A chassis manager or BMC.
@@ -89,11 +93,15 @@ pub enum Kind {
     Subnet,
     /// A bootable image.
     Image,
+    /// Machines that are served as Matchbox does.
+    MatchboxGroup,
+    /// What such machines boot.
+    MatchboxProfile,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Chassis,
         Self::Machine,
         Self::NodePool,
@@ -101,6 +109,8 @@ impl Kind {
         Self::Cluster,
         Self::Subnet,
         Self::Image,
+        Self::MatchboxGroup,
+        Self::MatchboxProfile,
     ];
 
     /// The word in a manifest's `kind:`.
@@ -114,6 +124,8 @@ impl Kind {
             Self::Cluster => "Cluster",
             Self::Subnet => "Subnet",
             Self::Image => "Image",
+            Self::MatchboxGroup => "MatchboxGroup",
+            Self::MatchboxProfile => "MatchboxProfile",
         }
     }
 }
@@ -145,10 +157,14 @@ pub enum Resource {
     Subnet(Object<SubnetSpec>),
     /// A bootable image.
     Image(Object<ImageSpec>),
+    /// Machines that are served as Matchbox does.
+    MatchboxGroup(Object<MatchboxGroupSpec>),
+    /// What such machines boot.
+    MatchboxProfile(Object<MatchboxProfileSpec>),
 }
 
 impl Resource {
-    /// Which of the seven it is.
+    /// Which of the kinds it is.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
@@ -159,6 +175,8 @@ impl Resource {
             Self::Cluster(_) => Kind::Cluster,
             Self::Subnet(_) => Kind::Subnet,
             Self::Image(_) => Kind::Image,
+            Self::MatchboxGroup(_) => Kind::MatchboxGroup,
+            Self::MatchboxProfile(_) => Kind::MatchboxProfile,
         }
     }
 
@@ -173,6 +191,8 @@ impl Resource {
             Self::Cluster(object) => &object.metadata,
             Self::Subnet(object) => &object.metadata,
             Self::Image(object) => &object.metadata,
+            Self::MatchboxGroup(object) => &object.metadata,
+            Self::MatchboxProfile(object) => &object.metadata,
         }
     }
 }
@@ -184,6 +204,7 @@ pub mod crd_types {
     pub use super::cluster::Cluster;
     pub use super::image::Image;
     pub use super::machine::Machine;
+    pub use super::matchbox::{MatchboxGroup, MatchboxProfile};
     pub use super::node_pool::NodePool;
     pub use super::profile::Profile;
     pub use super::subnet::Subnet;

@@ -9,8 +9,8 @@ use boot_proto::ids::MacAddr;
 use boot_proto::report::{Phase, PhaseTime};
 use boot_proto::time::WallClock;
 
-use super::record::{Boot, READY, RUNNING, Stage};
-use super::{Fetched, Script};
+use super::record::{Boot, HANDED_OVER, READY, RUNNING, Stage};
+use super::{Fetched, Given, Script};
 use crate::events::{BootEvent, Firmware};
 
 /// Boots kept of one MAC.
@@ -222,8 +222,8 @@ impl Book {
         }
         boot.asked = now;
         boot.reach(now, Stage::Script);
-        match &script.image {
-            Ok(digest) => {
+        match &script.given {
+            Given::Image(digest) => {
                 boot.view.image = Some(*digest);
                 boot.view.reason = None;
                 boot.step(
@@ -232,7 +232,12 @@ impl Book {
                     &format!("script for image {}", digest.short()),
                 );
             }
-            Err(reason) => {
+            Given::Profile(profile) => {
+                boot.view.reason = None;
+                let message = format!("script of MatchboxProfile {profile}");
+                boot.step(now, Stage::Script.name(), &message);
+            }
+            Given::Nothing(reason) => {
                 boot.view.reason = Some(reason.clone());
                 boot.step(now, Stage::Script.name(), reason);
             }
@@ -295,6 +300,19 @@ impl Book {
             boot.view.updated = now;
             boot.step(now, step, message);
             self.changed.insert(id);
+        }
+    }
+
+    pub fn handed_over(&mut self, now: WallClock, mac: MacAddr, message: &str) {
+        self.note(now, mac, Stage::Script.name(), message);
+        let Some(id) = self.latest(mac).map(|boot| boot.view.id) else {
+            return;
+        };
+        if let Some(boot) = self.boots.get_mut(&id)
+            && boot.view.outcome == RUNNING
+        {
+            boot.view.outcome = HANDED_OVER.into();
+            boot.view.reason = None;
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) fn key(id: u64) -> String {
 pub(super) const RUNNING: &str = "running";
 pub(super) const READY: &str = "ready";
 pub(super) const FAILED: &str = "failed";
+/// A machine that does not report has all that it fetches here.
+pub(super) const HANDED_OVER: &str = "handed-over";
 
 /// How far a boot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -31,7 +31,7 @@ fn script() -> Script<'static> {
         address: ADDRESS,
         machine: "m1-c1n1",
         firmware: Some("bios"),
-        image: Ok(Digest::of(b"image")),
+        given: Given::Image(Digest::of(b"image")),
     }
 }
 
@@ -420,7 +420,7 @@ fn after_ready_only_dhcp_begins_a_boot() {
 fn a_script_alone_begins_a_boot_and_says_why_there_is_none() {
     let mut book = Book::default();
     let refused = Script {
-        image: Err("no pool takes it".into()),
+        given: Given::Nothing("no pool takes it".into()),
         ..script()
     };
     for seconds in [0, 5, 15] {

@@ -79,6 +79,9 @@ fn render(it: &Explanation) -> String {
     line("Reserved address", or_dash(it.address));
     let digest = it.image_digest.map(|digest| digest.to_string());
     line("Image", with(&it.image, digest.as_ref()));
+    if let Some(group) = &it.matchbox {
+        line("Matchbox group", group.clone());
+    }
     line("Loader", or_dash(it.loader.as_ref()));
     line("Cluster", or_dash(it.cluster.as_ref()));
     line(

@@ -45,7 +45,7 @@ pub(super) fn run(client: &Client, fits: impl Fn(&BootView) -> bool) -> anyhow::
 /// How the boot ended, if it has.
 fn end(boot: &BootView) -> Option<anyhow::Result<()>> {
     match boot.outcome.as_str() {
-        "ready" => Some(Ok(())),
+        "ready" | "handed-over" => Some(Ok(())),
         "failed" => {
             let log = boot.log.as_deref().unwrap_or_default();
             if !log.is_empty() {

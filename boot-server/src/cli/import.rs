@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::import::{self, Imported, kubefarm};
+use crate::import::{self, Imported, kubefarm, matchbox};
 
 /// Options of `import`.
 #[derive(Debug, Args)]
@@ -20,6 +20,8 @@ pub(super) struct ImportArgs {
 enum System {
     /// Values of a kubefarm release (chart kubefarm, ltsp and dnsmasq-controller).
     Kubefarm(KubefarmArgs),
+    /// Data folder of Matchbox: groups, profiles and their templates.
+    Matchbox(MatchboxArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +53,27 @@ struct KubefarmArgs {
     ca_cert_hash: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Manifests go to stdout. What has to be filled in, was changed, or has no
+counterpart is listed on stderr and in comments at the top of the manifests.
+Assets are not part of it: link the folder beside the manifests as `assets`, or
+name it with `boot-server serve --assets`.
+
+Examples:
+  boot-server import matchbox /var/lib/matchbox > farm/matchbox.yaml
+  ln -s /var/lib/matchbox/assets farm/assets
+  boot-server check --manifests farm/")]
+struct MatchboxArgs {
+    /// What matchbox is given as -data-path.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Declare a Machine for each MAC that a group names: configs of that group
+    /// then go to the address of this machine alone.
+    #[arg(long)]
+    machines: bool,
+}
+
 fn name(text: &str) -> Result<String, &'static str> {
     match boot_proto::ids::name_mistake(text) {
         Some(why) => Err(why),
@@ -59,7 +82,21 @@ fn name(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
-    let System::Kubefarm(args) = &args.system;
+    match &args.system {
+        System::Kubefarm(args) => run_kubefarm(args),
+        System::Matchbox(args) => run_matchbox(args),
+    }
+}
+
+fn run_matchbox(args: &MatchboxArgs) -> anyhow::Result<()> {
+    let folder = matchbox::read(&args.folder)?;
+    let options = matchbox::Options {
+        machines: args.machines,
+    };
+    finish(&matchbox::import(&folder, options), "matchbox")
+}
+
+fn run_kubefarm(args: &KubefarmArgs) -> anyhow::Result<()> {
     let files = args.files.iter().map(|file| read(file));
     let files: Vec<serde_json::Value> = files.collect::<anyhow::Result<_>>()?;
     let imported = kubefarm::import(
@@ -71,9 +108,13 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
             ca_cert_hash: args.ca_cert_hash.clone(),
         },
     );
-    let text = import::render(&imported, "kubefarm").context("writing the manifests")?;
+    finish(&imported, "kubefarm")
+}
+
+fn finish(imported: &Imported, system: &str) -> anyhow::Result<()> {
+    let text = import::render(imported, system).context("writing the manifests")?;
     print(&text)?;
-    report(&imported);
+    report(imported);
     refuse_mistakes(&text)
 }
 

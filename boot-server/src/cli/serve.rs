@@ -69,6 +69,10 @@ pub(super) struct ServeArgs {
     /// Folder of boot loaders.
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe")]
     loaders: PathBuf,
+    /// Folder of files that are served below /assets, as Matchbox does. Without it
+    /// `assets` in the folder of manifests.
+    #[arg(long, value_name = "DIR")]
+    assets: Option<PathBuf>,
     /// Keep all capabilities. Without it all but CAP_NET_BIND_SERVICE and
     /// CAP_NET_RAW are given up, so that root reads and writes only what is
     /// root's, as with folders in another user's home.
@@ -122,6 +126,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         listen_management: args.listen_management,
         interfaces: args.interface,
         loaders: args.loaders,
+        assets: args.assets,
         dhcp: !args.no_dhcp,
         tftp: !args.no_tftp,
         listen_boot_tls: args.listen_boot_tls,

@@ -1,6 +1,7 @@
 //! The HTTP faces: `boot` for machines on the provisioning network, `management`
 //! for operators and chassis-agent. One file a route.
 
+mod assets;
 mod blobs;
 mod boot_config;
 mod connection;
@@ -12,6 +13,7 @@ mod join_token;
 mod listener;
 mod loaders;
 mod management;
+mod matchbox;
 mod peer;
 mod queue;
 mod ranges;
@@ -44,6 +46,7 @@ pub use head::plain_request;
 pub use listener::{Face, Limits, serve};
 pub(crate) use management::lease_views;
 pub use management::{BearerToken, router as management_router};
+pub(crate) use matchbox::goes_first;
 pub use peer::Peer;
 pub use rate::Rate;
 pub(crate) use scripts::grub_config_of;
@@ -68,6 +71,9 @@ pub struct App {
     pub adoption: Arc<Adoption>,
     /// Folder of boot loaders.
     pub loaders: PathBuf,
+    /// Folder of assets for Matchbox's machines; without one `assets` beside the
+    /// manifests.
+    pub assets: Option<PathBuf>,
     /// SSH host keys of machines.
     pub host_keys: Arc<crate::host_keys::HostKeys>,
     /// What is counted.
@@ -88,14 +94,22 @@ pub fn boot_router(app: App) -> Router {
         .route("/v1/boot-config", get(boot_config::get))
         .route("/v1/report", post(report::post))
         .route("/v1/join-token", post(join_token::post))
+        .route("/ignition", get(matchbox::ignition))
+        .route("/cloud", get(matchbox::cloud))
+        .route("/generic", get(matchbox::generic))
+        .route("/metadata", get(matchbox::metadata))
         .layer(limited);
     Router::new()
+        .route("/", get(matchbox::home))
         .route("/boot.ipxe", get(scripts::first))
+        .route("/boot.ipxe.0", get(matchbox::bootstrap))
         .route("/ipxe", get(scripts::machine))
+        .route("/grub", get(scripts::matchbox_grub))
         .route("/grub.cfg", get(scripts::grub))
         .route("/grub/grub.cfg", get(scripts::grub))
         .route("/blobs/sha256/{hex}", get(blobs::get))
         .route("/loaders/{*file}", get(loaders::get))
+        .route("/assets/{*path}", get(assets::get))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(costly)
         .fallback(errors::not_found)

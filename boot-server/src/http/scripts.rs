@@ -1,21 +1,23 @@
 //! `GET /boot.ipxe` and `GET /ipxe`, `GET /grub.cfg`: what iPXE or GRUB does next.
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use boot_proto::cmdline::BootArguments;
+use boot_proto::resources::MatchboxBoot;
 use boot_proto::uuid;
 use serde::Deserialize;
 
 use super::errors::{Failure, blocking};
 use super::identity::{Claim, Identity, Refusal, identify};
-use super::{App, Chosen, Peer, choose_image};
-use crate::boots::Script;
+use super::{App, Chosen, Peer, choose_image, matchbox as endpoints};
+use crate::boots::{Given, Script};
 use crate::clock;
 use crate::grub::{self, BootEntry};
-use crate::inventory::{Assignment, Client, Inventory};
+use crate::inventory::{Assignment, Client, Inventory, PoolRule};
 use crate::ipxe::{self, BootScript, first_script};
+use crate::matchbox;
 
 /// What iPXE says of the machine. Only `mac` and `uuid` mean something here;
 /// the rest is for the log.
@@ -28,7 +30,10 @@ pub(super) struct Said {
 }
 
 /// The first script, the same for all.
-pub(super) async fn first(Extension(peer): Extension<Peer>) -> Response {
+pub(super) async fn first(State(app): State<App>, Extension(peer): Extension<Peer>) -> Response {
+    if endpoints::is_pure(app.farm.inventory().declared()) {
+        return endpoints::bootstrap().await;
+    }
     script(first_script(&peer.base_url()))
 }
 
@@ -36,13 +41,87 @@ pub(super) async fn first(Extension(peer): Extension<Peer>) -> Response {
 pub(super) async fn machine(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
     Query(said): Query<Said>,
 ) -> Result<Response, Failure> {
-    let claim = said.claim()?;
-    let decided = blocking(move || decide(&app, peer, Loader::Ipxe, &said, &claim)).await?;
-    Ok(script(match decided {
-        Answer::Boot(boot) => ipxe_script(peer, &boot),
-        Answer::Refused(reason) => ipxe::refusal(&reason),
+    blocking(move || {
+        let query = query.unwrap_or_default();
+        if let Some(given) = of_matchbox(&app, peer, &said, &query, matchbox::ipxe)? {
+            return Ok(given);
+        }
+        let claim = said.claim()?;
+        let decided = decide(&app, peer, Loader::Ipxe, &said, &claim)?;
+        Ok(script(match decided {
+            Answer::Boot(boot) => ipxe_script(peer, &boot),
+            Answer::Refused(reason) => ipxe::refusal(&reason),
+        }))
+    })
+    .await
+}
+
+/// The GRUB configuration under Matchbox's path.
+pub(super) async fn matchbox_grub(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    Query(said): Query<Said>,
+) -> Result<Response, Failure> {
+    blocking(move || {
+        let query = query.unwrap_or_default();
+        if let Some(given) = of_matchbox(&app, peer, &said, &query, matchbox::grub)? {
+            return Ok(given);
+        }
+        let (claim, place) = (said.claim()?, grub::http_place(peer.local));
+        Ok(script(grub_config(&app, peer, &place, &said, &claim)?))
+    })
+    .await
+}
+
+/// What a MatchboxGroup gives the client, where one decides for it.
+fn of_matchbox(
+    app: &App,
+    peer: Peer,
+    said: &Said,
+    query: &str,
+    render: impl Fn(&MatchboxBoot) -> String,
+) -> Result<Option<Response>, Failure> {
+    let inventory = app.farm.inventory();
+    let declared = inventory.declared();
+    if declared.matchbox_groups.is_empty() {
+        return Ok(None);
+    }
+    let labels = matchbox::labels(query);
+    let claim = endpoints::claim(&labels);
+    let known = match known(app, &inventory, peer, &claim) {
+        Err(refused @ (Refusal::Foreign { .. } | Refusal::Impostor { .. })) => {
+            return Err(refused.into());
+        }
+        other => other.ok(),
+    };
+    let rule = known.as_ref().and_then(|known| known.pool_rule());
+    let found = matchbox::select(declared, &labels);
+    let Some(found) = found.filter(|found| endpoints::goes_first(found, rule)) else {
+        let is_pure = endpoints::is_pure(declared);
+        return Ok(is_pure.then(|| endpoints::nothing(&labels, "no MatchboxGroup matches")));
+    };
+    let proven = known.and_then(|known| match known {
+        Known::Proven(identity) => Some(identity),
+        Known::Claimed(_) => None,
+    });
+    if let Some(identity) = &proven {
+        let client = Client {
+            mac: identity.mac,
+            uuid: claim.uuid,
+        };
+        if let Err(error) = app.farm.met(&client, clock::wall()) {
+            let error = crate::images::chain(&error);
+            tracing::warn!(mac = %identity.mac, error, "a machine is not remembered");
+        }
+    }
+    let profile = endpoints::script_of(app, proven.as_ref(), &found, said.firmware());
+    Ok(Some(match profile {
+        Some(profile) => endpoints::answer(TEXT, render(&profile.boot)),
+        None => endpoints::nothing(&labels, "there is no such MatchboxProfile"),
     }))
 }
 
@@ -154,10 +233,10 @@ fn decide(
         address: identity.address,
         machine: &identity.assignment.machine,
         firmware: said.firmware(),
-        image: chosen
-            .as_ref()
-            .map(|chosen| chosen.image.digest)
-            .map_err(Clone::clone),
+        given: match &chosen {
+            Ok(chosen) => Given::Image(chosen.image.digest),
+            Err(reason) => Given::Nothing(reason.clone()),
+        },
     });
     if let Err(reason) = &chosen {
         tracing::warn!(machine = %identity.assignment.machine, mac = %identity.mac, %reason, "no boot script");
@@ -215,6 +294,13 @@ fn claimed(app: &App, inventory: &Inventory, loader: Loader, identity: Identity)
          that it will get no boot config");
     let chosen = chosen(app, inventory, loader, &identity.assignment);
     answer(identity, chosen, 0, app.tls_port)
+}
+
+impl Known {
+    const fn pool_rule(&self) -> Option<PoolRule> {
+        let (Self::Proven(identity) | Self::Claimed(identity)) = self;
+        identity.assignment.pool_rule
+    }
 }
 
 /// A script holds no secret: where nobody's lease tells who it is, the client's
@@ -302,9 +388,11 @@ fn grub_config(
     Ok(entry.render())
 }
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 fn script(text: String) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CONTENT_TYPE, TEXT),
         (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, text).into_response()

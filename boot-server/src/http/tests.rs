@@ -2,6 +2,7 @@
 
 mod boot_face;
 mod management_face;
+mod matchbox;
 mod sockets;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -133,6 +134,7 @@ fn app(dir: &Path, manifests: &Path) -> App {
         tokens,
         farm,
         loaders: dir.join("loaders"),
+        assets: None,
         host_keys: Arc::new(crate::host_keys::HostKeys::open(&dir.join("host-keys")).unwrap()),
         tls_port: None,
         transfers: Transfers::new(1, metrics.http.clone()),

@@ -4,6 +4,7 @@
 //! counterpart is a finding with its reason, never dropped in silence.
 
 pub mod kubefarm;
+pub mod matchbox;
 mod render;
 
 use std::fmt;

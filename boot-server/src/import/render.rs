@@ -44,6 +44,8 @@ fn document(resource: &Resource) -> Result<String, serde_yaml_ng::Error> {
         Resource::Cluster(object) => yaml(kind, object),
         Resource::Subnet(object) => yaml(kind, object),
         Resource::Image(object) => yaml(kind, object),
+        Resource::MatchboxGroup(object) => yaml(kind, object),
+        Resource::MatchboxProfile(object) => yaml(kind, object),
     }
 }
 

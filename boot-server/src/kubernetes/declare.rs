@@ -129,6 +129,7 @@ fn references(kind: Kind, spec: &Value) -> Vec<Key> {
             ("subnet", Kind::Subnet),
             ("profiles", Kind::Profile),
         ],
+        Kind::MatchboxGroup => &[("profile", Kind::MatchboxProfile)],
         _ => &[],
     };
     let mut keys = Vec::new();

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Declared;
 use crate::dhcp::custom::{self, OptionMistake};
 use crate::import::kubefarm::NO_HASH;
+use crate::matchbox::Template;
 
 /// Declared DHCP options that cannot be sent: kind and name of the resource, and
 /// why. The server leaves them out.
@@ -53,11 +54,39 @@ pub fn warnings(declared: &Declared) -> Vec<String> {
             warnings.push(format!("{name}: {}: {error}", path.display()));
         }
     }
+    warnings.extend(matchbox(declared));
     if is_empty(declared) {
         warnings.push(format!(
             "nothing is declared in {}; its files that end in .yaml or .yml count, those in \
              sub-folders do not",
             declared.folder.display()
+        ));
+    }
+    warnings
+}
+
+/// Templates that cannot be read, and groups that never get their turn.
+fn matchbox(declared: &Declared) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for profile in declared.matchbox_profiles.values() {
+        for (field, template) in crate::matchbox::templates(&profile.spec) {
+            if let Err(error) = Template::parse(&template.text) {
+                let name = profile.name();
+                warnings.push(format!("MatchboxProfile/{name}: spec.{field}: {error}"));
+            }
+        }
+    }
+    let catch_all = declared.pools.values().find(|pool| pool.spec.catch_all);
+    let default = declared
+        .matchbox_groups
+        .values()
+        .find(|group| group.spec.selector.is_empty());
+    if let (Some(pool), Some(group)) = (catch_all, default) {
+        warnings.push(format!(
+            "MatchboxGroup/{} has no selector and NodePool/{} says catchAll; machines that \
+             neither names boot from the NodePool",
+            group.name(),
+            pool.name()
         ));
     }
     warnings
@@ -110,6 +139,8 @@ fn is_empty(declared: &Declared) -> bool {
         clusters,
         subnets,
         images,
+        matchbox_groups,
+        matchbox_profiles: _,
     } = declared;
     chassis.is_empty()
         && machines.is_empty()
@@ -118,4 +149,5 @@ fn is_empty(declared: &Declared) -> bool {
         && clusters.is_empty()
         && subnets.is_empty()
         && images.is_empty()
+        && matchbox_groups.is_empty()
 }

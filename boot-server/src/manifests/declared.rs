@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use boot_proto::resources::{
-    ChassisSpec, ClusterSpec, ImageSpec, MachineSpec, NodePoolSpec, Object, ProfileSpec, Resource,
-    SubnetSpec,
+    ChassisSpec, ClusterSpec, ImageSpec, MachineSpec, MatchboxGroupSpec, MatchboxProfileSpec,
+    NodePoolSpec, Object, ProfileSpec, Resource, SubnetSpec,
 };
 
 /// All declared resources. Checked: every name that one of them uses is there.
@@ -27,6 +27,10 @@ pub struct Declared {
     pub subnets: BTreeMap<String, Object<SubnetSpec>>,
     /// Images.
     pub images: BTreeMap<String, Object<ImageSpec>>,
+    /// Groups of machines that are served as Matchbox does.
+    pub matchbox_groups: BTreeMap<String, Object<MatchboxGroupSpec>>,
+    /// What such machines boot.
+    pub matchbox_profiles: BTreeMap<String, Object<MatchboxProfileSpec>>,
 }
 
 impl Declared {
@@ -53,6 +57,8 @@ impl Declared {
             Resource::Cluster(object) => drop(self.clusters.insert(name, object)),
             Resource::Subnet(object) => drop(self.subnets.insert(name, object)),
             Resource::Image(object) => drop(self.images.insert(name, object)),
+            Resource::MatchboxGroup(object) => drop(self.matchbox_groups.insert(name, object)),
+            Resource::MatchboxProfile(object) => drop(self.matchbox_profiles.insert(name, object)),
         }
     }
 
@@ -65,6 +71,7 @@ impl Declared {
     /// How many resources there are of each kind, in a line for people.
     #[must_use]
     pub fn summary(&self) -> String {
+        let matchbox = self.matchbox_groups.len();
         let counts = [
             ("chassis", self.chassis.len()),
             ("machines", self.machines.len()),
@@ -74,8 +81,11 @@ impl Declared {
             ("subnets", self.subnets.len()),
             ("images", self.images.len()),
         ];
+        // Few farms have any.
+        let more = (matchbox > 0).then_some(("matchbox groups", matchbox));
         let parts: Vec<String> = counts
             .iter()
+            .chain(&more)
             .map(|(what, count)| format!("{what}: {count}"))
             .collect();
         format!("no mistakes; {}", parts.join(", "))

@@ -9,6 +9,7 @@ mod addresses;
 mod forms;
 mod identity;
 mod kubernetes;
+mod matchbox;
 mod names;
 mod network;
 mod pools;
@@ -23,8 +24,8 @@ use super::node::{Step, path_text};
 use super::read::Document;
 use super::words;
 use crate::resources::{
-    ChassisSpec, ClusterSpec, ImageSpec, Kind, MachineSpec, NodePoolSpec, Object, ProfileSpec,
-    Resource, SubnetSpec,
+    ChassisSpec, ClusterSpec, ImageSpec, Kind, MachineSpec, MatchboxGroupSpec, MatchboxProfileSpec,
+    NodePoolSpec, Object, ProfileSpec, Resource, SubnetSpec,
 };
 
 /// Checks everything that could be read.
@@ -42,6 +43,7 @@ pub(super) fn run(documents: &[(&str, Document)]) -> Vec<Mistake> {
     pools::check(&world, &mut notes);
     profiles::check(&world, &mut notes);
     access::check(&world, &mut notes);
+    matchbox::check(&world, &mut notes);
     notes.mistakes
 }
 
@@ -93,6 +95,8 @@ impl<'a> World<'a> {
     of_kind!(clusters, Cluster, ClusterSpec);
     of_kind!(subnets, Subnet, SubnetSpec);
     of_kind!(images, Image, ImageSpec);
+    of_kind!(matchbox_groups, MatchboxGroup, MatchboxGroupSpec);
+    of_kind!(matchbox_profiles, MatchboxProfile, MatchboxProfileSpec);
 
     fn new(documents: &'a [(&'a str, Document)]) -> Self {
         let mut names: BTreeMap<Kind, BTreeSet<&'a str>> = Kind::ALL
