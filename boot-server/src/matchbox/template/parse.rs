@@ -18,7 +18,7 @@ pub(super) fn parse(spots: Vec<Spot>) -> Parsed<Set> {
         set: Set::new(),
     };
     let (main, end) = parser.list(true)?;
-    if end != End::Text {
+    if end != Ending::Text {
         return Err(parser.wrong("unexpected end or else"));
     }
     parser.set.insert(String::new(), main);
@@ -38,18 +38,18 @@ struct Parser {
 
 /// What ended a list of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum Ending {
     /// The end of the text.
     Text,
     /// `{{end}}`
-    End,
+    Closed,
     /// `{{else`, with what follows still to be read.
     Else,
 }
 
 impl Parser {
     /// Nodes up to the end of the text, or to an `end` or `else`.
-    fn list(&mut self, is_top: bool) -> Parsed<(Vec<Node>, End)> {
+    fn list(&mut self, is_top: bool) -> Parsed<(Vec<Node>, Ending)> {
         let mut nodes = Vec::new();
         while let Some(spot) = self.spots.get(self.at) {
             match &spot.token {
@@ -61,16 +61,16 @@ impl Parser {
                     self.expect(&Token::Left)?;
                     if self.take_keyword("end") {
                         self.expect(&Token::Right)?;
-                        return Ok((nodes, End::End));
+                        return Ok((nodes, Ending::Closed));
                     }
                     if self.take_keyword("else") {
-                        return Ok((nodes, End::Else));
+                        return Ok((nodes, Ending::Else));
                     }
                     nodes.extend(self.action(is_top)?);
                 }
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Ending::Text))
     }
 
     fn action(&mut self, is_top: bool) -> Parsed<Option<Node>> {
@@ -112,9 +112,9 @@ impl Parser {
         let (body, end) = self.list(false)?;
         self.loops -= usize::from(what == "range");
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Else => self.otherwise(what)?,
-            End::Text => return Err(self.wrong("unexpected EOF")),
+            Ending::Closed => Vec::new(),
+            Ending::Else => self.otherwise(what)?,
+            Ending::Text => return Err(self.wrong("unexpected EOF")),
         };
         self.variables.truncate(scope);
         Ok(Branch {
@@ -133,7 +133,7 @@ impl Parser {
         }
         self.expect(&Token::Right)?;
         match self.list(false)? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, Ending::Closed) => Ok(nodes),
             _ => Err(self.wrong("expected end")),
         }
     }
@@ -167,7 +167,7 @@ impl Parser {
         let (nodes, end) = self.list(false)?;
         self.variables = variables;
         self.loops = loops;
-        if end != End::End {
+        if end != Ending::Closed {
             return Err(self.wrong("unexpected EOF or else"));
         }
         // An empty one does not take the place of another.
