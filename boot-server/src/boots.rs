@@ -7,8 +7,10 @@
 
 mod book;
 mod decisions;
+mod join;
 mod record;
 mod reports;
+mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +115,8 @@ impl BootLog {
     #[must_use]
     pub fn failures_in_a_row(&self, mac: MacAddr) -> u32 {
         let book = self.book();
-        let own = book.boots().filter(|boot| boot.view.mac == Some(mac));
+        let ids = book.ids_of(mac);
+        let own = ids.iter().rev().filter_map(|id| book.boot(*id));
         count_failures(own.map(|boot| boot.view.outcome.as_str()))
     }
 

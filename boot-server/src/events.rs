@@ -34,6 +34,8 @@ pub enum BootEvent {
         firmware: Firmware,
         /// SMBIOS UUID from option 97, where it is not a placeholder.
         uuid: Option<String>,
+        /// The machine that it is, where that is more than a guess by its MAC.
+        machine: Option<String>,
         /// Boot file or URL it was told to fetch.
         boot_file: Option<String>,
     },

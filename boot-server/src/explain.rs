@@ -72,12 +72,14 @@ pub struct Explanation {
     pub problems: Vec<String>,
 }
 
-/// Explains a MAC, an address or a machine's name. `None` when it is none of
-/// them.
+/// Explains a MAC, an address, a SMBIOS UUID, or the name of a machine or node.
+/// `None` when it is none of them.
 #[must_use]
 pub fn explain(app: &App, who: &str) -> Option<Explanation> {
     let inventory = app.farm.inventory();
-    let found = find(app, &inventory, who)?;
+    let Some(found) = find(app, &inventory, who) else {
+        return free_address(&inventory, who);
+    };
     let mut explanation = match &found {
         Ok(assignment) => of_machine(app, &inventory, assignment),
         Err((mac, problem)) => Explanation {
@@ -125,6 +127,12 @@ fn find(app: &App, inventory: &Inventory, who: &str) -> Option<Found> {
     if let Ok(mac) = who.parse::<MacAddr>() {
         return Some(by_mac(mac));
     }
+    let named = inventory
+        .machine_of_uuid(who)
+        .or_else(|| inventory.machine_of_hostname(who));
+    if let Some(assignment) = named.and_then(|machine| inventory.assignment_of(machine)) {
+        return Some(Ok(assignment));
+    }
     let address: Ipv4Addr = who.parse().ok()?;
     if let Some(mac) = app.leases.holder(address, clock::wall()) {
         return Some(by_mac(mac));
@@ -132,6 +140,34 @@ fn find(app: &App, inventory: &Inventory, who: &str) -> Option<Found> {
     inventory
         .assignment_of(inventory.reservation_of(address)?)
         .map(Ok)
+}
+
+/// An address that nobody has.
+fn free_address(inventory: &Inventory, who: &str) -> Option<Explanation> {
+    let address: Ipv4Addr = who.parse().ok()?;
+    let subnet = inventory.subnet_of(address);
+    let ranges = subnet.map(|subnet| subnet.spec.ranges.as_slice());
+    let is_dynamic = ranges
+        .unwrap_or_default()
+        .iter()
+        .any(|range| (range.from..=range.to).contains(&address));
+    let problem = match subnet {
+        None => format!("{address} is in no declared Subnet"),
+        Some(_) if is_dynamic => format!(
+            "nobody has {address} leased or reserved; it is in a range, and goes to the next \
+             machine that asks"
+        ),
+        Some(_) => format!(
+            "nobody has {address} leased or reserved, and it is in no range: only a Machine that \
+             names it gets it"
+        ),
+    };
+    Some(Explanation {
+        asked: who.to_owned(),
+        subnet: subnet.map(|subnet| format!("{} (the address lies in it)", subnet.name())),
+        problems: vec![problem],
+        ..Explanation::default()
+    })
 }
 
 fn of_machine(app: &App, inventory: &Inventory, assignment: &Assignment) -> Explanation {

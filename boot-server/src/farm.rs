@@ -216,8 +216,7 @@ impl Farm {
         if assignment.matched == MatchedBy::CatchAll {
             tracing::info!(mac = %client.mac, machine = assignment.machine, "met a machine that nobody declared");
         }
-        self.apply(&mut state, vec![Change::Put(Box::new(machine))])?;
-        self.publish(&state);
+        self.learn(&mut state, machine)?;
         Ok(assignment)
     }
 
@@ -233,9 +232,7 @@ impl Farm {
             return Ok(());
         }
         record.last_seen = now;
-        self.apply(&mut state, vec![Change::Put(Box::new(record))])?;
-        self.publish(&state);
-        Ok(())
+        self.learn(&mut state, record)
     }
 
     /// Remembers what a machine found out about itself.
@@ -253,9 +250,7 @@ impl Farm {
         let mut record = record_of(&state, &inventory, machine, now)?;
         facts::learn(&mut record, facts, &inventory);
         record.last_seen = now;
-        self.apply(&mut state, vec![Change::Put(Box::new(record))])?;
-        self.publish(&state);
-        Ok(())
+        self.learn(&mut state, record)
     }
 
     /// Remembers when the machine with that NIC last asked for something to boot,
@@ -391,13 +386,35 @@ impl Farm {
         Ok(())
     }
 
+    /// Remembers one machine, and publishes what is new of it alone where that
+    /// will do: a flood of new machines must not look at all the others each time.
+    fn learn(&self, state: &mut State, machine: LearnedMachine) -> Result<(), FarmError> {
+        let before = state.learned.get(&machine.name);
+        let is_known = before.is_some_and(|known| known.found == machine.found);
+        let next = if is_known {
+            None
+        } else {
+            self.inventory().with(&machine)
+        };
+        self.apply(state, vec![Change::Put(Box::new(machine))])?;
+        match next {
+            _ if is_known => {}
+            Some(inventory) => self.show(inventory),
+            None => self.publish(state),
+        }
+        Ok(())
+    }
+
     fn publish(&self, state: &State) {
         let learned = state.learned.values().cloned().collect();
-        let inventory = Arc::new(Inventory::new(Arc::clone(&state.declared), learned));
+        self.show(Inventory::new(Arc::clone(&state.declared), learned));
+    }
+
+    fn show(&self, inventory: Inventory) {
         *self
             .snapshot
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = inventory;
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(inventory);
     }
 }
 

@@ -26,7 +26,7 @@ pub use pools::PoolRule;
 
 use crate::arch::Wish;
 use crate::manifests::Declared;
-use index::Index;
+use index::{Index, Machines};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub enum Unassigned {
 #[derive(Clone, Debug)]
 pub struct Inventory {
     declared: Arc<Declared>,
-    machines: Vec<Known>,
+    machines: Machines,
     index: Index,
     catch_all: Option<String>,
 }
@@ -145,6 +145,57 @@ impl Inventory {
             index,
             catch_all,
         }
+    }
+
+    /// The same with more found of one machine, known or new: what `machine` has
+    /// now in place of what it had. `None` where it takes a look at all machines,
+    /// since something of it is another's, or it has less than before.
+    #[must_use]
+    pub(crate) fn with(&self, machine: &LearnedMachine) -> Option<Self> {
+        let at = self.index.by_name.get(&machine.name).copied();
+        if !self.index.is_free(&machine.found, at) {
+            return None;
+        }
+        let mut known = at
+            .and_then(|at| self.known(at))
+            .cloned()
+            .unwrap_or_else(|| Known {
+                name: machine.name.clone(),
+                declared: false,
+                spec: MachineSpec::default(),
+                labels: std::collections::BTreeMap::new(),
+            });
+        let declared = self.declared.machines.get(&machine.name);
+        let is_still = |mac: &MacAddr| {
+            machine.found.macs.contains(mac)
+                || declared.is_some_and(|declared| declared.spec.macs.contains(mac))
+        };
+        let before = &known.spec;
+        let has_other = |before: &Option<String>, now: &Option<String>, told: bool| {
+            !told && before.is_some() && before != now
+        };
+        let told = declared.map(|declared| &declared.spec);
+        let is_less = !before.macs.iter().all(is_still)
+            || has_other(
+                &before.uuid,
+                &machine.found.uuid,
+                told.is_some_and(|spec| spec.uuid.is_some()),
+            )
+            || (told.is_none_or(|spec| spec.slot.is_none())
+                && before.slot.is_some()
+                && (&before.chassis, &before.slot)
+                    != (&machine.found.chassis, &machine.found.slot));
+        if is_less {
+            return None;
+        }
+        index::fill_in(&mut known.spec, &machine.found);
+        let mut next = self.clone();
+        let at = at.unwrap_or(self.machines.len());
+        next.index.add(at, &known);
+        if !next.machines.set_mut(at, known.clone()) {
+            next.machines.push_back_mut(known);
+        }
+        Some(next)
     }
 
     /// What is declared.
@@ -249,7 +300,8 @@ impl Inventory {
     /// empty here; the farm fills it in.
     #[must_use]
     pub fn machines(&self) -> Vec<MachineView> {
-        self.machines
+        let mut views: Vec<MachineView> = self
+            .machines
             .iter()
             .map(|known| MachineView {
                 name: known.name.clone(),
@@ -261,7 +313,10 @@ impl Inventory {
                 spec: known.spec.clone(),
                 status: boot_proto::resources::MachineStatus::default(),
             })
-            .collect()
+            .collect();
+        // Those met since the last look at all of them are at the end.
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
     }
 
     pub(crate) fn known(&self, index: usize) -> Option<&Known> {
@@ -272,7 +327,7 @@ impl Inventory {
         self.known(*self.index.by_name.get(name)?)
     }
 
-    pub(crate) fn all(&self) -> &[Known] {
-        &self.machines
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Known> {
+        self.machines.iter()
     }
 }

@@ -1,5 +1,7 @@
 //! The boot log's decisions: which boot an event belongs to, when a new one
 //! begins, when one counts as failed. Pure: time comes in with each call.
+//! Boots that go on from another NIC are in `join.rs`, files that went out in
+//! `sent.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -9,8 +11,9 @@ use boot_proto::ids::MacAddr;
 use boot_proto::report::{Phase, PhaseTime};
 use boot_proto::time::WallClock;
 
+use super::join::Who;
 use super::record::{Boot, HANDED_OVER, READY, RUNNING, Stage};
-use super::{Fetched, Given, Script};
+use super::{Given, Script};
 use crate::events::{BootEvent, Firmware};
 
 /// Boots kept of one MAC.
@@ -18,7 +21,7 @@ const KEPT_PER_MAC: usize = 20;
 /// Boots kept in all.
 const KEPT: usize = 10_000;
 /// A boot that is not ready and has not moved for this long has failed.
-const SILENCE: Duration = Duration::from_secs(600);
+pub(super) const SILENCE: Duration = Duration::from_secs(600);
 /// A firmware that asks anew after this long has started again.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -27,7 +30,10 @@ const IDLE: Duration = Duration::from_secs(120);
 pub(super) struct Book {
     boots: BTreeMap<u64, Boot>,
     by_mac: HashMap<MacAddr, VecDeque<u64>>,
-    by_address: HashMap<Ipv4Addr, MacAddr>,
+    pub(super) by_address: HashMap<Ipv4Addr, MacAddr>,
+    /// The latest boot of each machine, by name and by UUID.
+    pub(super) by_machine: HashMap<String, u64>,
+    pub(super) by_uuid: HashMap<String, u64>,
     changed: BTreeSet<u64>,
     gone: BTreeSet<u64>,
 }
@@ -40,7 +46,10 @@ impl Book {
             if let Some(address) = boot.view.address {
                 book.by_address.insert(address, mac);
             }
-            book.by_mac.entry(mac).or_default().push_back(boot.view.id);
+            for mac in boot.more_macs.iter().chain([&mac]) {
+                book.by_mac.entry(*mac).or_default().push_back(boot.view.id);
+            }
+            book.remember_machine(&boot);
             book.boots.insert(boot.view.id, boot);
         }
         book
@@ -91,7 +100,8 @@ impl Book {
                 mac,
                 address,
                 firmware,
-                uuid: _,
+                uuid,
+                machine,
                 boot_file,
             } => {
                 let message = match (address, boot_file) {
@@ -100,7 +110,8 @@ impl Book {
                     (None, Some(file)) => format!("offered {file}"),
                     (None, None) => "offered nothing to boot".to_owned(),
                 };
-                self.dhcp(now, mac, address, firmware, &message);
+                let who = Who { uuid, machine };
+                self.dhcp_of(now, mac, address, firmware, &message, who);
             }
             BootEvent::Unanswered {
                 mac,
@@ -155,8 +166,23 @@ impl Book {
         firmware: Firmware,
         message: &str,
     ) {
+        self.dhcp_of(now, mac, address, firmware, message, Who::default());
+    }
+
+    fn dhcp_of(
+        &mut self,
+        now: WallClock,
+        mac: MacAddr,
+        address: Option<Ipv4Addr>,
+        firmware: Firmware,
+        message: &str,
+        who: Who,
+    ) {
         if let Some(address) = address {
             self.by_address.insert(address, mac);
+        }
+        if firmware != Firmware::Other {
+            self.join_by_firmware(now, mac, firmware, &who);
         }
         let starts_anew = match self.latest(mac) {
             // A running operating system that renews its lease is no boot.
@@ -184,15 +210,18 @@ impl Book {
         if boot.view.firmware.is_none() {
             boot.view.firmware = firmware_name(firmware).map(str::to_owned);
         }
-        let who = if firmware == Firmware::Ipxe {
+        let loader = if firmware == Firmware::Ipxe {
             "iPXE"
         } else {
             "firmware"
         };
         boot.asked = now;
+        boot.uuid = boot.uuid.take().or(who.uuid);
+        boot.known_as = who.machine.or(boot.known_as.take());
         boot.reach(now, Stage::Dhcp);
-        boot.step(now, Stage::Dhcp.name(), &format!("{who} {message}"));
+        boot.step(now, Stage::Dhcp.name(), &format!("{loader} {message}"));
         self.changed.insert(id);
+        self.remember_machine_of(id);
     }
 
     pub fn script(&mut self, now: WallClock, script: &Script<'_>) {
@@ -203,6 +232,7 @@ impl Book {
             let message = "a script was asked for without DHCP before; this is no new boot";
             return self.note(now, script.mac, Stage::Script.name(), message);
         }
+        self.join_by_machine(now, script.mac, script.machine, Stage::Script);
         let is_new = self.latest(script.mac).is_none_or(|boot| {
             !boot.is_running()
                 || boot.stage() > Stage::Script
@@ -243,53 +273,7 @@ impl Book {
             }
         }
         self.changed.insert(id);
-    }
-
-    pub fn fetched(
-        &mut self,
-        now: WallClock,
-        address: Ipv4Addr,
-        what: Fetched,
-        bytes: u64,
-        size: u64,
-    ) {
-        let name = what.stage().map_or("image", Stage::name);
-        if bytes < size {
-            let message = format!("{name}: {bytes} of {size} bytes taken");
-            self.at_address(now, address, None, &message);
-        } else {
-            let message = format!("{name} sent, {size} bytes");
-            let boot = self.at_address(now, address, what.stage(), &message);
-            if let (Some(boot), Fetched::Root) = (boot, what) {
-                boot.view.reason = None;
-            }
-        }
-    }
-
-    /// It shows as the reason why the boot does not go on, until it does.
-    pub fn waiting(&mut self, now: WallClock, address: Ipv4Addr, message: &str) {
-        if let Some(boot) = self.at_address(now, address, None, message) {
-            boot.view.reason = Some(message.to_owned());
-        }
-    }
-
-    /// Something went out to an address: the running boot there takes it down.
-    fn at_address(
-        &mut self,
-        now: WallClock,
-        address: Ipv4Addr,
-        stage: Option<Stage>,
-        message: &str,
-    ) -> Option<&mut Boot> {
-        let mac = self.by_address.get(&address)?;
-        let latest = self.latest(*mac).filter(|boot| boot.is_running());
-        let id = latest?.view.id;
-        self.changed.insert(id);
-        let boot = self.boots.get_mut(&id)?;
-        boot.reach(now, stage.unwrap_or(Stage::Dhcp));
-        let step = stage.map_or_else(|| boot.view.phase.clone(), |stage| stage.name().to_owned());
-        boot.step(now, &step, message);
-        Some(boot)
+        self.remember_machine_of(id);
     }
 
     pub fn note(&mut self, now: WallClock, mac: MacAddr, step: &str, message: &str) {
@@ -437,14 +421,22 @@ impl Book {
         };
         self.changed.remove(&id);
         self.gone.insert(id);
-        let Some(mac) = boot.view.mac else { return };
-        if let Some(ids) = self.by_mac.get_mut(&mac) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_mac.remove(&mac);
-                self.by_address.retain(|_, other| *other != mac);
+        self.forget_machine(&boot);
+        for mac in boot.more_macs.into_iter().chain(boot.view.mac) {
+            if let Some(ids) = self.by_mac.get_mut(&mac) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.by_mac.remove(&mac);
+                    self.by_address.retain(|_, other| *other != mac);
+                }
             }
         }
+    }
+
+    /// Takes down that a boot is that NIC's too.
+    pub(super) fn add_mac(&mut self, id: u64, mac: MacAddr) {
+        self.by_mac.entry(mac).or_default().push_back(id);
+        self.changed.insert(id);
     }
 
     pub(super) fn boot_mut(&mut self, id: u64) -> Option<&mut Boot> {
@@ -479,7 +471,7 @@ impl Book {
 }
 
 /// Whether DHCP from this firmware means that the machine has started again.
-fn starts_anew(boot: &Boot, now: WallClock, firmware: Firmware) -> bool {
+pub(super) fn starts_anew(boot: &Boot, now: WallClock, firmware: Firmware) -> bool {
     let idle = now.since(boot.view.updated);
     match firmware {
         Firmware::Other => false,

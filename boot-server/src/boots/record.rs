@@ -27,6 +27,12 @@ pub(super) struct Boot {
     pub uptime_ms: u64,
     /// When its firmware or boot loader last asked for something to boot.
     pub asked: WallClock,
+    /// SMBIOS UUID that its firmware says.
+    pub uuid: Option<String>,
+    /// The machine that DHCP knew it as, before it asked for a script.
+    pub known_as: Option<String>,
+    /// MACs of further NICs that it went on from.
+    pub more_macs: Vec<MacAddr>,
 }
 
 impl Record for Boot {
@@ -106,9 +112,8 @@ impl Boot {
         };
         Self {
             view,
-            kernel_started: None,
-            uptime_ms: 0,
             asked: now,
+            ..Self::default()
         }
     }
 

@@ -25,6 +25,7 @@ impl Book {
         address: Ipv4Addr,
     ) {
         self.seen_at(address, report.mac);
+        self.join_by_machine(now, report.mac, machine, Stage::Node(Phase::Mounts));
         let id = match self.boot_of_report(now, report) {
             Placed::In(id) => id,
             Placed::New => self.begin(now, report.mac, Some(address)),

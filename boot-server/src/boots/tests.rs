@@ -21,6 +21,7 @@ fn offered(firmware: Firmware) -> BootEvent {
         address: Some(ADDRESS),
         firmware,
         uuid: None,
+        machine: None,
         boot_file: Some("undionly.kpxe".into()),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::leases::{Change, Leases};
+use super::responder::Why;
 use super::sender::{Answer, Sender};
 use crate::clock;
 
@@ -130,8 +131,10 @@ fn commit(leases: &Leases, sender: &Sender, queue: &Queue, batch: Vec<Answer>) {
             sender.metrics.committed(changes.len(), took);
             for answer in batch {
                 let mut changes = answer.outcome.changes.iter();
-                if changes.any(|change| lost.contains(&change.address)) {
+                let lost = changes.find(|change| lost.contains(&change.address));
+                if let Some(address) = lost.map(|change| change.address) {
                     sender.metrics.failed("lost-to-other-server");
+                    sender.withhold(answer, Why::NotClaimed(address));
                 } else {
                     sender.conclude(answer);
                 }
@@ -145,6 +148,9 @@ fn commit(leases: &Leases, sender: &Sender, queue: &Queue, batch: Vec<Answer>) {
                 error,
                 "leases cannot be stored; their clients get no answer"
             );
+            for answer in batch {
+                sender.withhold(answer, Why::NotStored);
+            }
         }
     }
 }

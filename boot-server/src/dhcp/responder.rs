@@ -175,6 +175,19 @@ pub enum Why {
     /// A client that declines whatever it is given.
     #[error("the client declined too many addresses; this one does not rest")]
     TooManyDeclined,
+    /// A client that sends without end.
+    #[error(
+        "the client sends more messages than a client needs to, and is left alone for a minute"
+    )]
+    Quarantined,
+    /// The address that was decided on could not be claimed.
+    #[error(
+        "{0} could not be claimed for it: another boot-server gave the address meanwhile, or the API server does not answer"
+    )]
+    NotClaimed(Ipv4Addr),
+    /// The lease could not be stored.
+    #[error("its lease could not be stored; the log says why")]
+    NotStored,
     /// A proxyDHCP service has nothing to say to this client.
     #[error("this network is served as proxyDHCP: only clients that boot are answered")]
     ProxyOnly,

@@ -10,9 +10,9 @@ use nix::sys::socket::LinkAddr;
 
 use super::datagram::send;
 use super::packet::PacketSocket;
-use super::responder::{Decision, Destination, Outcome, Reply, message_word};
+use super::responder::{Decision, Destination, Outcome, Reply, Why, message_word};
 use crate::clock;
-use crate::events::EventSink;
+use crate::events::{BootEvent, EventSink};
 use crate::farm::Farm;
 use crate::metrics::DhcpMetrics;
 
@@ -61,6 +61,27 @@ impl Sender {
         if let Some(mac) = answer.outcome.mac {
             self.events.decided(mac, answer.outcome.decision);
         }
+    }
+
+    /// Sends nothing of what was decided, and tells why: the lease is not there.
+    pub fn withhold(&self, answer: Answer, why: Why) {
+        let Some(mac) = answer.outcome.mac else {
+            return;
+        };
+        let firmware = match answer.outcome.event {
+            Some(
+                BootEvent::Offered { firmware, .. } | BootEvent::Acknowledged { firmware, .. },
+            ) => Some(firmware),
+            _ => None,
+        };
+        if let Some(firmware) = firmware {
+            self.events.record(BootEvent::Unanswered {
+                mac,
+                firmware,
+                reason: why.to_string(),
+            });
+        }
+        self.events.decided(mac, Decision::Silent(why));
     }
 
     fn learn(&self, machine: &str, mac: MacAddr) {

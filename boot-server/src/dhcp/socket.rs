@@ -184,7 +184,11 @@ impl Service {
         };
         match self.limits.message(mac, ingress.at) {
             limits::Verdict::Pass => return true,
-            limits::Verdict::Stopped => self.talk.stopped(mac, ingress),
+            limits::Verdict::Stopped => {
+                self.talk.stopped(mac, ingress);
+                let silent = Decision::Silent(Why::Quarantined);
+                self.sender.events.decided(mac, silent);
+            }
             limits::Verdict::Held => {}
         }
         self.sender.metrics.silent("quarantine");

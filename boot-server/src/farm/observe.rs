@@ -86,7 +86,7 @@ pub(super) fn orders(inventory: &Inventory, learned: &Learned, chassis: &str) ->
         })
     };
     PowerOrders {
-        orders: inventory.all().iter().filter_map(order).collect(),
+        orders: inventory.all().filter_map(order).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the farm: what is learned, from whom, and what a restart knows.
 
+mod flood;
 mod moves;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Joining declared with learned, and the indexes over the result.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use boot_proto::dhcp::identifier_bytes;
@@ -8,22 +9,29 @@ use boot_proto::ids::MacAddr;
 use boot_proto::resources::{MachineSpec, RelayPort};
 use boot_proto::slot::Slot;
 use boot_proto::uuid;
+use rpds::{HashTrieMapSync, HashTrieSetSync, VectorSync};
 
 use super::{Found, Known, LearnedMachine};
 use crate::manifests::Declared;
 
-/// Positions in the list of machines by what identifies one.
+/// Positions in the list of machines by what identifies one. Copies share what
+/// they have in common, so that one with another machine costs little.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    pub by_name: HashMap<String, usize>,
-    pub by_mac: HashMap<MacAddr, usize>,
-    pub by_uuid: HashMap<String, usize>,
-    pub by_place: HashMap<(String, Slot), usize>,
-    pub by_address: HashMap<Ipv4Addr, usize>,
-    pub by_client_id: HashMap<Vec<u8>, usize>,
+    pub by_name: HashTrieMapSync<String, usize>,
+    pub by_mac: HashTrieMapSync<MacAddr, usize>,
+    pub by_uuid: HashTrieMapSync<String, usize>,
+    pub by_place: HashTrieMapSync<(String, Slot), usize>,
+    pub by_address: HashTrieMapSync<Ipv4Addr, usize>,
+    pub by_client_id: HashTrieMapSync<Vec<u8>, usize>,
     /// By circuit id and remote id, of which one may be left open.
-    pub by_port: HashMap<PortId, usize>,
+    pub by_port: HashTrieMapSync<PortId, usize>,
+    /// UUIDs that two machines have: placeholders that our list lacks.
+    shared_uuids: HashTrieSetSync<String>,
 }
+
+/// The machines, in a list whose copies share what they have in common.
+pub(super) type Machines = VectorSync<Known>;
 
 /// Circuit id and remote id of a relay port.
 pub(super) type PortId = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -36,7 +44,7 @@ pub(super) fn port_id(port: &RelayPort) -> Option<PortId> {
 }
 
 /// Every machine once, sorted by name.
-pub(super) fn join(declared: &Declared, learned: &[LearnedMachine]) -> Vec<Known> {
+pub(super) fn join(declared: &Declared, learned: &[LearnedMachine]) -> Machines {
     let mut machines: BTreeMap<&str, Known> = declared
         .machines
         .values()
@@ -107,7 +115,7 @@ impl<'a> Owners<'a> {
 }
 
 /// What was found out stands behind what is declared and never replaces it.
-fn fill_in(spec: &mut MachineSpec, found: &Found) {
+pub(super) fn fill_in(spec: &mut MachineSpec, found: &Found) {
     for mac in &found.macs {
         if !spec.macs.contains(mac) {
             spec.macs.push(*mac);
@@ -124,42 +132,71 @@ fn fill_in(spec: &mut MachineSpec, found: &Found) {
 }
 
 impl Index {
-    pub fn new(machines: &[Known]) -> Self {
+    pub fn new(machines: &Machines) -> Self {
         let mut index = Self::default();
-        let mut shared_uuids = HashSet::new();
         for (at, known) in machines.iter().enumerate() {
-            index.by_name.insert(known.name.clone(), at);
-            for mac in known.spec.macs.iter().filter(|mac| mac.is_usable()) {
-                index.by_mac.entry(*mac).or_insert(at);
-            }
-            if let Some(uuid) = known.spec.uuid.as_deref().and_then(uuid::usable)
-                && index.by_uuid.insert(uuid.clone(), at).is_some()
-            {
-                shared_uuids.insert(uuid);
-            }
-            if let (Some(chassis), Some(slot)) = (&known.spec.chassis, &known.spec.slot) {
-                index
-                    .by_place
-                    .entry((chassis.clone(), slot.clone()))
-                    .or_insert(at);
-            }
-            if let Some(address) = known.spec.address {
-                index.by_address.entry(address).or_insert(at);
-            }
-            if let Some(id) = &known.spec.client_id {
-                let id = identifier_bytes(id);
-                // Type 0 marks an identifier that is no hardware address
-                // (RFC 2132 §9.14); some clients leave the type out.
-                let typed = [&[0], &id[..]].concat();
-                index.by_client_id.entry(typed).or_insert(at);
-                index.by_client_id.entry(id).or_insert(at);
-            }
-            if let Some(port) = known.spec.relay_port.as_ref().and_then(port_id) {
-                index.by_port.entry(port).or_insert(at);
-            }
+            index.add(at, known);
         }
-        // A UUID that two machines have is a placeholder that our list lacks.
-        index.by_uuid.retain(|uuid, _| !shared_uuids.contains(uuid));
         index
+    }
+
+    /// Adds a machine, or what is new of one that is there already. Of two that
+    /// have the same, the first has it; a UUID that two have, neither.
+    pub fn add(&mut self, at: usize, known: &Known) {
+        let spec = &known.spec;
+        self.by_name.insert_mut(known.name.clone(), at);
+        for mac in spec.macs.iter().filter(|mac| mac.is_usable()) {
+            insert_first(&mut self.by_mac, *mac, at);
+        }
+        if let Some(uuid) = spec.uuid.as_deref().and_then(uuid::usable) {
+            self.add_uuid(uuid, at);
+        }
+        if let (Some(chassis), Some(slot)) = (&spec.chassis, &spec.slot) {
+            insert_first(&mut self.by_place, (chassis.clone(), slot.clone()), at);
+        }
+        if let Some(address) = spec.address {
+            insert_first(&mut self.by_address, address, at);
+        }
+        if let Some(id) = &spec.client_id {
+            let id = identifier_bytes(id);
+            // Type 0 marks an identifier that is no hardware address
+            // (RFC 2132 §9.14); some clients leave the type out.
+            insert_first(&mut self.by_client_id, [&[0], &id[..]].concat(), at);
+            insert_first(&mut self.by_client_id, id, at);
+        }
+        if let Some(port) = spec.relay_port.as_ref().and_then(port_id) {
+            insert_first(&mut self.by_port, port, at);
+        }
+    }
+
+    fn add_uuid(&mut self, uuid: String, at: usize) {
+        if self.shared_uuids.contains(&uuid) {
+            return;
+        }
+        match self.by_uuid.get(&uuid) {
+            Some(other) if *other != at => {
+                self.by_uuid.remove_mut(&uuid);
+                self.shared_uuids.insert_mut(uuid);
+            }
+            _ => self.by_uuid.insert_mut(uuid, at),
+        }
+    }
+
+    /// Whether nothing of what was found is another machine's than that at `at`.
+    pub fn is_free(&self, found: &Found, at: Option<usize>) -> bool {
+        let is_free = |owner: Option<&usize>| owner.is_none_or(|owner| Some(*owner) == at);
+        let uuid = found.uuid.as_deref().and_then(uuid::usable);
+        let place = found.chassis.clone().zip(found.slot.clone());
+        found.macs.iter().all(|mac| is_free(self.by_mac.get(mac)))
+            && uuid.is_none_or(|uuid| {
+                is_free(self.by_uuid.get(&uuid)) && !self.shared_uuids.contains(&uuid)
+            })
+            && place.is_none_or(|place| is_free(self.by_place.get(&place)))
+    }
+}
+
+fn insert_first<K: Eq + Hash>(map: &mut HashTrieMapSync<K, usize>, key: K, at: usize) {
+    if !map.contains_key(&key) {
+        map.insert_mut(key, at);
     }
 }

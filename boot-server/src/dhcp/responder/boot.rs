@@ -7,6 +7,7 @@ use boot_proto::dhcp::{Message, MessageType, PXE_PORT, code};
 use super::{Destination, Exchange, Reply, Why};
 use crate::arch::{BootFile, Firmware, boot_file};
 use crate::events::BootEvent;
+use crate::inventory::MatchedBy;
 
 /// PXE option 43: discovery control (tag 6) with bit 3 set says that the boot
 /// file named in this very packet is to be loaded, without menu, multicast or
@@ -135,6 +136,12 @@ impl Exchange<'_> {
         })
     }
 
+    /// The machine, unless it is a stranger's name made of the MAC.
+    fn known_machine(&self) -> Option<String> {
+        let assignment = &self.assignment;
+        (assignment.matched != MatchedBy::CatchAll).then(|| assignment.machine.clone())
+    }
+
     /// The event of an offer to a client that boots.
     pub(super) fn offered(&self, address: Option<Ipv4Addr>) -> Option<BootEvent> {
         if !self.facts.is_booting() {
@@ -150,6 +157,7 @@ impl Exchange<'_> {
             address,
             firmware,
             uuid: self.facts.uuid.clone(),
+            machine: self.known_machine(),
             boot_file: file.map(|file| file.name().to_owned()),
         })
     }

@@ -33,6 +33,9 @@ impl Why {
             Self::OtherPort(_) => "other-port",
             Self::TooManyStrangers(_) => "too-many-strangers",
             Self::TooManyDeclined => "too-many-declined",
+            Self::Quarantined => "quarantine",
+            Self::NotClaimed(_) => "not-claimed",
+            Self::NotStored => "not-stored",
             Self::ProxyOnly => "proxy-only",
             Self::NoBootFile(_) => "no-boot-file",
         }

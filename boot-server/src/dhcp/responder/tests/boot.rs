@@ -36,6 +36,7 @@ fn a_bios_rom_takes_the_boot_file_without_a_menu() {
             address: Some(ip("10.0.0.50")),
             firmware: crate::events::Firmware::Bios,
             uuid: Some("33323130-3534-3736-3839-616263646566".into()),
+            machine: Some("n1".into()),
             boot_file: Some("undionly.kpxe".into()),
         })
     );
