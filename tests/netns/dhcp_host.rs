@@ -23,6 +23,8 @@ pub struct Host {
     pub server: Namespace,
     pub client: Namespace,
     programs: PathBuf,
+    /// What boot-server is told besides; no TFTP unless told otherwise.
+    pub arguments: Vec<std::ffi::OsString>,
     /// What stands before boot-server on its command line.
     pub wrapper: Vec<String>,
     pub process: Option<Process>,
@@ -42,6 +44,7 @@ impl Host {
             server,
             client,
             programs,
+            arguments: vec!["--no-tftp".into()],
             wrapper: Vec::new(),
             process: None,
         };
@@ -68,17 +71,21 @@ impl Host {
         self.folder.path().join(name)
     }
 
+    pub fn program(&self) -> PathBuf {
+        self.programs.join("boot-server")
+    }
+
     pub fn start(&mut self) {
-        let program = self.programs.join("boot-server");
+        let program = self.program();
         let own = [
             program.into_os_string(),
             "serve".into(),
-            "--no-tftp".into(),
             "--manifests".into(),
             self.path("manifests").into(),
             "--state".into(),
             self.path("state").into(),
         ];
+        let own = own.into_iter().chain(self.arguments.iter().cloned());
         let mut line = self.wrapper.iter().map(Into::into).chain(own);
         let program: std::ffi::OsString = line.next().unwrap();
         let spec = ProcessSpec::new("boot-server", program, self.folder.path())

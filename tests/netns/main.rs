@@ -1,6 +1,7 @@
 //! Suites that need network namespaces of their own, and thus root.
 
 mod adoption;
+mod changes;
 mod charts;
 mod control_plane;
 mod dhcp_clients;

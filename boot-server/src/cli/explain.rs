@@ -18,7 +18,7 @@ Examples:
   boot-server explain 94:57:a5:d3:ec:f2
   boot-server explain 10.28.0.17 -o json")]
 pub(super) struct ExplainArgs {
-    /// MAC, address or name of a machine.
+    /// MAC, address, SMBIOS UUID or name of a machine or node.
     who: String,
     /// How to print it.
     #[arg(short, long, value_enum, default_value = "table")]
