@@ -142,30 +142,22 @@ fn find(app: &App, inventory: &Inventory, who: &str) -> Option<Found> {
         .map(Ok)
 }
 
-/// An address that nobody has.
+/// An address of a declared Subnet that nobody has.
 fn free_address(inventory: &Inventory, who: &str) -> Option<Explanation> {
     let address: Ipv4Addr = who.parse().ok()?;
-    let subnet = inventory.subnet_of(address);
-    let ranges = subnet.map(|subnet| subnet.spec.ranges.as_slice());
-    let is_dynamic = ranges
-        .unwrap_or_default()
-        .iter()
-        .any(|range| (range.from..=range.to).contains(&address));
-    let problem = match subnet {
-        None => format!("{address} is in no declared Subnet"),
-        Some(_) if is_dynamic => format!(
-            "nobody has {address} leased or reserved; it is in a range, and goes to the next \
-             machine that asks"
-        ),
-        Some(_) => format!(
-            "nobody has {address} leased or reserved, and it is in no range: only a Machine that \
-             names it gets it"
-        ),
+    let subnet = inventory.subnet_of(address)?;
+    let mut ranges = subnet.spec.ranges.iter();
+    let problem = if ranges.any(|range| (range.from..=range.to).contains(&address)) {
+        "it is in a range, and goes to the next machine that asks"
+    } else {
+        "it is in no range: only a Machine that names it gets it"
     };
     Some(Explanation {
         asked: who.to_owned(),
-        subnet: subnet.map(|subnet| format!("{} (the address lies in it)", subnet.name())),
-        problems: vec![problem],
+        subnet: Some(format!("{} (the address lies in it)", subnet.name())),
+        problems: vec![format!(
+            "nobody has {address} leased or reserved; {problem}"
+        )],
         ..Explanation::default()
     })
 }

@@ -115,6 +115,13 @@ async fn explanations() {
     let stranger: Explanation = face.get("/api/v1/explain/94:57:a5:d3:ec:99").await;
     assert_eq!(stranger.machine, None);
     assert!(stranger.problems[0].contains("no Machine has MAC"));
+    let free: Explanation = face.get("/api/v1/explain/10.77.0.120").await;
+    assert_eq!(free.machine, None);
+    assert!(
+        free.problems[0].contains("it is in a range"),
+        "{:?}",
+        free.problems
+    );
     for who in ["nobody", "10.9.9.9"] {
         let path = format!("/api/v1/explain/{who}");
         assert_eq!(
