@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::charts::{checkout, install_crds};
 
 /// A Secret, a Chassis whose machines belong to a pool, and that pool.
-const FARM: &str = r#"
+pub const FARM: &str = r#"
 apiVersion: v1
 kind: Namespace
 metadata: {name: farm}
