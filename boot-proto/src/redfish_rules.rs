@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ids::MacAddr;
 use crate::quantity::{ByteSize, Span};
 
 /// What the `redfish` driver needs to know of a service.
@@ -205,6 +206,8 @@ pub struct MacRules {
     /// hardware these belong to interfaces between host and BMC, and one vendor
     /// gives all its machines the same.
     pub keep_local: bool,
+    /// MACs that a maker gives to all its machines, and that tell none of them.
+    pub placeholders: Vec<MacAddr>,
 }
 
 impl Default for MacRules {
@@ -220,6 +223,10 @@ impl Default for MacRules {
                 rule("Links/HostInterface", "*"),
             ],
             keep_local: false,
+            // BlueField: the two ends of the link between it and its host.
+            placeholders: [1, 2]
+                .map(|end| MacAddr::new([0x00, 0x1a, 0xca, 0xff, 0xff, end]))
+                .to_vec(),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boot_proto::api::ChassisInventory;
 use boot_proto::resources::{DesiredPower, ObservedPower};
 use chassis_agent::profiles::Profiles;
-use moonfarm_tests::redfish::VirtualBmc;
+use moonfarm_tests::redfish::{Fault, FaultRule, VirtualBmc};
 
 use super::capture;
+use super::devices::{fixtures, serve};
 use crate::desk::{Agent, Asked, FakeBootServer, condition_of, power_of};
 
 /// The built-in profiles, this one of them with little patience.
@@ -124,4 +126,62 @@ async fn an_override_that_is_shown_and_ignored_is_found_out() {
         .map(|(_, kind)| kind.clone())
         .collect();
     assert_eq!(kinds, ["On", "ForceOff", "On", "ForceOff", "On"]);
+}
+
+#[tokio::test]
+async fn devices_that_hang_keep_no_other_waiting() {
+    /// A scan and two looks at the power, 5 s apart, and room for a busy machine.
+    const ON_TIME: Duration = Duration::from_secs(30);
+    let fixtures = fixtures();
+    let mut bmcs = Vec::new();
+    let mut manifests = Vec::new();
+    for (name, device, fault) in [
+        ("m1", "idrac10", None),
+        ("m2", "lenovo-xcc2", None),
+        ("m3", "inspur-isbmc", None),
+        (
+            "m4",
+            "idrac10",
+            Some(Fault::Drip(Duration::from_millis(300))),
+        ),
+        ("m5", "lenovo-xcc2", Some(Fault::Endless)),
+        (
+            "m6",
+            "inspur-isbmc",
+            Some(Fault::Delay(Duration::from_secs(3_600))),
+        ),
+    ] {
+        let bmc = serve(&fixtures[device]).await;
+        if let Some(fault) = fault {
+            bmc.add_fault(FaultRule::always("", fault));
+        }
+        let text = manifest(&bmc, "auto").replace("name: m1", &format!("name: {name}"));
+        manifests.push((format!("{name}.yaml"), text));
+        bmcs.push(bmc);
+    }
+    let server = FakeBootServer::start().await;
+    let files: Vec<(&str, &str)> = manifests
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let mut desk = server.desk.subscribe();
+    let agent = Agent::start(&server, &files, "secret", |_| Profiles::built_in().unwrap());
+    let reports = |heard: &[(String, ChassisInventory)], name: &str| {
+        let its = heard
+            .iter()
+            .filter(|(of, report)| of == name && report.reachable);
+        its.count()
+    };
+    let all = |desk: &crate::desk::Desk| {
+        ["m1", "m2", "m3"]
+            .iter()
+            .all(|name| reports(&desk.heard, name) >= 3)
+    };
+    let in_time = tokio::time::timeout(ON_TIME, desk.wait_for(all)).await;
+    let heard = server.desk.borrow().heard.clone();
+    assert!(in_time.is_ok(), "{heard:#?}");
+    for name in ["m4", "m5", "m6"] {
+        assert_eq!(reports(&heard, name), 0, "{name} is read though it hangs");
+    }
+    agent.stop().await;
 }

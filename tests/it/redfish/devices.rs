@@ -17,7 +17,7 @@ use super::{driver, endpoint, profiles};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fixture {
+pub(super) struct Fixture {
     about: String,
     profile: String,
     machines: Vec<Expected>,
@@ -50,7 +50,7 @@ impl From<ObservedMachine> for Expected {
     }
 }
 
-fn fixtures() -> BTreeMap<String, Fixture> {
+pub(super) fn fixtures() -> BTreeMap<String, Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/redfish/devices");
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path).unwrap();
@@ -66,7 +66,7 @@ fn fixtures() -> BTreeMap<String, Fixture> {
         .collect()
 }
 
-async fn serve(fixture: &Fixture) -> VirtualBmc {
+pub(super) async fn serve(fixture: &Fixture) -> VirtualBmc {
     let tree = Tree::from_resources(fixture.resources.clone());
     VirtualBmc::serve(Service::new(tree), None, "127.0.0.1:0")
         .await
@@ -76,7 +76,7 @@ async fn serve(fixture: &Fixture) -> VirtualBmc {
 #[tokio::test]
 async fn devices_that_nobody_captured_are_recognised_and_observed() {
     let fixtures = fixtures();
-    assert!(fixtures.len() >= 8, "{}", fixtures.len());
+    assert!(fixtures.len() >= 16, "{}", fixtures.len());
     for (name, fixture) in fixtures {
         let bmc = serve(&fixture).await;
         let device = Device::Web {

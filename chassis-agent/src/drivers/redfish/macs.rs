@@ -198,7 +198,11 @@ impl<'a> NicList<'a> {
     /// MACs in any spelling, without placeholders and local ones. A text may
     /// hold several, and some services have a list where a text belongs.
     fn read(&self, value: Option<&Value>) -> Vec<MacAddr> {
-        let is_good = |mac: &MacAddr| mac.is_usable() && (self.rules.keep_local || !mac.is_local());
+        let is_good = |mac: &MacAddr| {
+            mac.is_usable()
+                && (self.rules.keep_local || !mac.is_local())
+                && !self.rules.placeholders.contains(mac)
+        };
         let mut found = Vec::new();
         match value {
             Some(Value::String(text)) => found.extend(macs_in(text)),
