@@ -13,6 +13,11 @@ use crate::kubernetes::KubernetesOptions;
 use crate::privileges;
 use crate::serve::{ServeOptions, Server};
 
+/// Requests that read or write the disk at once; the others wait, at the price
+/// of a task. Each holds an inventory as it was when it began, and they queue for
+/// one writer in any case: a rack that boots at once would fill the memory.
+const MOST_BLOCKING: usize = 32;
+
 /// Options of `serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -147,6 +152,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MOST_BLOCKING)
         .build()?;
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -11,6 +11,7 @@ mod http;
 mod programs;
 mod samples;
 mod scrape;
+mod storm;
 pub mod table;
 mod tftp;
 mod usage;
@@ -33,6 +34,11 @@ pub enum BenchCommand {
     TftpClient(tftp::client::ClientOptions),
     /// boot-server's HTTP beside nginx.
     Http(http::HttpOptions),
+    /// Thousands of nodes boot at once through DHCP, TFTP and HTTP.
+    Storm(storm::StormOptions),
+    /// The nodes of `storm`, which run in a process of their own.
+    #[command(hide = true)]
+    StormNodes(storm::crowd::CrowdOptions),
 }
 
 /// Measures.
@@ -40,15 +46,18 @@ pub enum BenchCommand {
 /// # Errors
 /// When something that is needed is missing, or a program fails.
 pub fn run(command: &BenchCommand) -> Result<()> {
-    if let BenchCommand::TftpClient(options) = command {
-        return tftp::client::run(options);
+    // What prints for another process to read prints nothing else.
+    match command {
+        BenchCommand::TftpClient(options) => return tftp::client::run(options),
+        BenchCommand::StormNodes(options) => return storm::crowd::run(options),
+        _ => print!("{}", usage::this_machine()),
     }
-    print!("{}", usage::this_machine());
     match command {
         BenchCommand::Dhcp(options) => dhcp::run(options),
         BenchCommand::Scrape(options) => scrape::run(options),
         BenchCommand::Tftp(options) => tftp::run(options),
-        BenchCommand::TftpClient(_) => Ok(()),
         BenchCommand::Http(options) => http::run(options),
+        BenchCommand::Storm(options) => storm::run(options),
+        BenchCommand::TftpClient(_) | BenchCommand::StormNodes(_) => Ok(()),
     }
 }

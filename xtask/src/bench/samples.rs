@@ -89,10 +89,24 @@ pub fn number(value: f64) -> String {
 /// How many times `ours` is of `theirs`, as `×1.30`.
 #[must_use]
 pub fn ratio(ours: f64, theirs: f64) -> String {
-    if theirs.abs() < f64::EPSILON {
+    ratios(&[ours], &[theirs])
+}
+
+/// How many times ours is of theirs, each sample against the one that was taken
+/// beside it, as `×1.30 (1.10 to 1.52)`; `-` where there are none to compare.
+#[must_use]
+pub fn ratios(ours: &[f64], theirs: &[f64]) -> String {
+    let pairs = ours.iter().zip(theirs);
+    let pairs = pairs.filter(|(_, theirs)| **theirs > f64::EPSILON);
+    let all = Samples::new(pairs.map(|(ours, theirs)| ours / theirs).collect());
+    let Some(ratios) = all else {
         return "-".into();
+    };
+    let (min, median, max) = (ratios.min(), ratios.median(), ratios.max());
+    if ratios.sorted.len() == 1 {
+        return format!("×{median:.2}");
     }
-    format!("×{:.2}", ours / theirs)
+    format!("×{median:.2} ({min:.2} to {max:.2})")
 }
 
 #[cfg(test)]
@@ -121,8 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn ratios() {
+    fn each_sample_is_compared_with_the_one_beside_it() {
         assert_eq!(ratio(13.0, 10.0), "×1.30");
-        assert_eq!(ratio(13.0, 0.0), "-");
+        assert_eq!(ratios(&[13.0], &[0.0]), "-");
+        assert_eq!(ratios(&[], &[1.0]), "-");
+        // Each against its neighbour: a busy moment is in both.
+        let (ours, theirs) = ([10.0, 1.0, 6.0], [5.0, 1.0, 4.0]);
+        assert_eq!(ratios(&ours, &theirs), "×1.50 (1.00 to 2.00)");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::usage::Usage;
 use crate::run::{output, run};
 
 /// The server's address.
@@ -54,6 +55,12 @@ impl Wire {
     #[must_use]
     pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         within(&self.client, program)
+    }
+
+    /// A command that runs on the server's side.
+    #[must_use]
+    pub fn server(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        within(&self.server, program)
     }
 
     /// Starts a server and waits until `answers` says so.
@@ -158,6 +165,14 @@ impl Server {
             .filter_map(|statm| statm.split_whitespace().nth(1)?.parse::<f64>().ok())
             .sum();
         pages * 4096.0 / f64::from(1 << 20)
+    }
+
+    /// The most memory that its first process ever held, in MiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn peak_rss_mib(&self) -> Result<f64> {
+        Ok(Usage::of(self.child.id())?.peak_rss_mib)
     }
 
     fn kill(&self) {

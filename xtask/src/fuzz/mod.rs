@@ -43,7 +43,7 @@ const FLAGS: [&str; 7] = [
 /// Longest input; no target gets more out of longer ones.
 const LONGEST_INPUT: &str = "-max_len=8192";
 /// An input that takes longer, in seconds, is a find.
-const SLOWEST_INPUT: &str = "-timeout=10";
+const SLOWEST_INPUT: &str = "-timeout=30";
 
 /// Feed any input to what reads from a network or a folder
 ///

@@ -19,7 +19,7 @@ use self::lan::Lan;
 use self::perf::Step;
 use self::servers::{Running, Server};
 use super::programs::build_release;
-use super::samples::{Samples, ratio};
+use super::samples::{Samples, ratios};
 use super::table::Table;
 use crate::packages::{self, Package};
 use crate::run::say;
@@ -149,9 +149,9 @@ fn highest(server: Server, programs: &std::path::Path, secs: u32) -> Result<Step
 }
 
 fn rates(servers: &[Server], best: &[Best]) -> Table {
-    let of = |server: Server, pick: fn(&Step) -> f64| {
+    let of = |server: Server, pick: fn(&Step) -> f64| -> Vec<f64> {
         let steps = best.iter().filter(|best| best.server == server);
-        Samples::new(steps.map(|best| pick(&best.step)).collect())
+        steps.map(|best| pick(&best.step)).collect()
     };
     let mut table = Table::new(&[
         "server",
@@ -168,15 +168,10 @@ fn rates(servers: &[Server], best: &[Best]) -> Table {
             |step| step.peak_rss_mib,
         ];
         let samples = picks.map(|pick| of(*server, pick));
-        let to_kea = |at: usize| {
-            let kea = of(Server::Kea, picks[at]);
-            match (&samples[at], kea) {
-                (Some(own), Some(kea)) => ratio(own.median(), kea.median()),
-                _ => "-".into(),
-            }
+        let to_kea = |at: usize| ratios(&samples[at], &of(Server::Kea, picks[at]));
+        let text = |values: &Vec<f64>| {
+            Samples::new(values.clone()).map_or("-".into(), |samples| samples.to_string())
         };
-        let text =
-            |sample: &Option<Samples>| sample.as_ref().map_or("-".into(), Samples::to_string);
         table.row([
             server.name().to_owned(),
             text(&samples[0]),

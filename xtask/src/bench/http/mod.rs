@@ -3,13 +3,14 @@
 mod servers;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::servers::{Site, Target};
 use super::programs::build_release;
-use super::samples::{Samples, number, ratio};
+use super::samples::{Samples, number, ratios};
 use super::table::Table;
 use super::wire::{Server, Wire};
 use crate::packages::need;
@@ -37,14 +38,15 @@ pub struct HttpOptions {
     programs: Option<PathBuf>,
 }
 
-/// What one server did under one load.
+/// What one server did under one load, sample by sample.
+#[derive(Default)]
 struct Measured {
     server: &'static str,
-    requests: Samples,
-    mb_per_second: Samples,
+    requests: Vec<f64>,
+    mb_per_second: Vec<f64>,
     /// Per GB for the large file, in seconds; per request for the small one, in
     /// microseconds.
-    cost: Samples,
+    cost: Vec<f64>,
     rss_mib: f64,
     errors: u64,
 }
@@ -75,71 +77,70 @@ pub fn run(options: &HttpOptions) -> Result<()> {
     ]);
     for target in [Target::Small, Target::Large] {
         for &connections in &options.connections {
-            let mut measured = Vec::new();
-            for peer in site.servers() {
-                say(&format!(
-                    "{}, {connections} connections: {}",
-                    target.name(),
-                    peer.name
-                ));
-                let url = peer.url(target);
-                let server = peer.start(&wire)?;
-                measured.push(measure(&wire, &server, target, &url, connections, options)?);
-            }
+            say(&format!("{}, {connections} connections", target.name()));
+            let measured = measure(&wire, &site, target, connections, options)?;
             rows(&mut table, target, connections, &measured);
         }
     }
     println!("{table}");
     println!(
-        "ratio: boot-server to nginx; server CPU: µs a request for 2 KiB, s a GB for 200 MiB; \
+        "ratio: boot-server to nginx, each sample to the one beside it; server CPU: µs a request for 2 KiB, s a GB for 200 MiB; \
          median (min to max) of {} samples.",
         options.samples
     );
     Ok(())
 }
 
+/// Each server in turn, and again for each sample: both meet the same machine.
 fn measure(
     wire: &Wire,
-    server: &Server,
+    site: &Site,
     target: Target,
-    url: &str,
     connections: u32,
     options: &HttpOptions,
-) -> Result<Measured> {
-    let (mut requests, mut rates, mut costs) = (vec![], vec![], vec![]);
-    let (mut rss_mib, mut errors) = (0.0_f64, 0);
+) -> Result<Vec<Measured>> {
+    let peers = site.servers();
+    let mut measured: Vec<Measured> = peers
+        .iter()
+        .map(|peer| Measured {
+            server: peer.name,
+            ..Measured::default()
+        })
+        .collect();
     for _ in 0..options.samples.max(1) {
+        for (peer, own) in peers.iter().zip(&mut measured) {
+            let server = peer.start(wire)?;
+            let mut wrk = wire.client("wrk");
+            wrk.args(["--threads", "1", "--timeout", "30s"])
+                .args(["--connections", &connections.to_string()])
+                .args(["--duration", &format!("{}s", options.seconds)])
+                .arg(peer.url(target));
+            own.sample(&server, target, &mut wrk)?;
+        }
+    }
+    Ok(measured)
+}
+
+impl Measured {
+    fn sample(&mut self, server: &Server, target: Target, wrk: &mut Command) -> Result<()> {
         let before = server.cpu_secs()?;
-        let output = wire
-            .client("wrk")
-            .args(["--threads", "1", "--timeout", "30s"])
-            .args(["--connections", &connections.to_string()])
-            .args(["--duration", &format!("{}s", options.seconds)])
-            .arg(url)
-            .output()?;
+        let output = wrk.output()?;
         let cpu = server.cpu_secs()? - before;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let load = Load::parse(&text).with_context(|| format!("reading wrk's {text:?}"))?;
         if load.bytes <= 0.0 {
             bail!("{} sent nothing: {text}", server.name);
         }
-        rss_mib = rss_mib.max(server.rss_mib());
-        requests.push(load.requests / load.secs);
-        rates.push(load.bytes / load.secs / 1e6);
-        costs.push(match target {
+        self.rss_mib = self.rss_mib.max(server.rss_mib());
+        self.requests.push(load.requests / load.secs);
+        self.mb_per_second.push(load.bytes / load.secs / 1e6);
+        self.cost.push(match target {
             Target::Small => cpu * 1e6 / load.requests,
             Target::Large => cpu / (load.bytes / 1e9),
         });
-        errors += load.errors;
+        self.errors += load.errors;
+        Ok(())
     }
-    Ok(Measured {
-        server: server.name,
-        requests: Samples::new(requests).context("no samples")?,
-        mb_per_second: Samples::new(rates).context("no samples")?,
-        cost: Samples::new(costs).context("no samples")?,
-        rss_mib,
-        errors,
-    })
 }
 
 /// What wrk says.
@@ -197,21 +198,24 @@ fn bytes(text: &str) -> Option<f64> {
 }
 
 fn rows(table: &mut Table, target: Target, connections: u32, measured: &[Measured]) {
+    let theirs = measured.iter().find(|other| other.server == "nginx");
     for own in measured {
-        let theirs = measured.iter().find(|other| other.server == "nginx");
         let theirs = theirs.filter(|_| own.server != "nginx");
-        let compared = |value: fn(&Measured) -> f64| {
-            theirs.map_or_else(String::new, |theirs| ratio(value(own), value(theirs)))
+        let compared = |values: fn(&Measured) -> &[f64]| {
+            theirs.map_or_else(String::new, |theirs| ratios(values(own), values(theirs)))
+        };
+        let shown = |values: &[f64]| {
+            Samples::new(values.to_vec()).map_or("-".into(), |samples| samples.to_string())
         };
         table.row([
             target.name().to_owned(),
             connections.to_string(),
             own.server.to_owned(),
-            own.requests.to_string(),
-            own.mb_per_second.to_string(),
-            compared(|measured| measured.mb_per_second.median()),
-            own.cost.to_string(),
-            compared(|measured| measured.cost.median()),
+            shown(&own.requests),
+            shown(&own.mb_per_second),
+            compared(|measured| &measured.mb_per_second),
+            shown(&own.cost),
+            compared(|measured| &measured.cost),
             number(own.rss_mib),
             own.errors.to_string(),
         ]);

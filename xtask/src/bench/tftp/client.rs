@@ -2,7 +2,7 @@
 //! They run in a process of their own, on their side of the wire.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -35,6 +35,9 @@ pub struct ClientOptions {
     /// What every packet is delayed by, each way
     #[arg(long, default_value_t = 0)]
     delay_micros: u64,
+    /// The client's own address
+    #[arg(long, default_value_t = Ipv4Addr::UNSPECIFIED)]
+    from: Ipv4Addr,
 }
 
 /// What came of it.
@@ -82,6 +85,32 @@ pub fn run(options: &ClientOptions) -> Result<()> {
     Ok(())
 }
 
+/// Fetches a file once, block by block, as firmware does.
+///
+/// # Errors
+/// When it does not come whole.
+pub fn fetch_from(
+    from: Ipv4Addr,
+    server: &str,
+    file: &str,
+    size: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let options = ClientOptions {
+        server: format!("{server}:69").parse()?,
+        file: file.to_owned(),
+        size,
+        clients: 1,
+        window: 1,
+        block: 1468,
+        seconds: 0,
+        delay_micros: 0,
+        from,
+    };
+    let until = Instant::now() + Duration::from_secs(3600);
+    fetch(&options, options.server, until, outcome)
+}
+
 fn fetch_until(options: &ClientOptions, delay: Duration, until: Instant) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     while Instant::now() < until {
@@ -103,7 +132,7 @@ fn fetch(
     until: Instant,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let socket = UdpSocket::bind((options.from, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let request = request(options);
     socket.send_to(&request, server)?;

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::client::Outcome;
+use self::peers::Peer;
 use super::programs::build_release;
-use super::samples::{Samples, number, ratio};
+use super::samples::{Samples, number, ratios};
 use super::table::Table;
 use super::wire::{SERVER, Server, Wire};
 use crate::packages::need;
@@ -61,12 +62,13 @@ struct Load {
     delay_micros: u64,
 }
 
-/// What one server did under one load.
+/// What one server did under one load, sample by sample.
+#[derive(Default)]
 struct Measured {
     server: &'static str,
     agreed: u64,
-    mb_per_second: Samples,
-    cpu_per_gb: Samples,
+    mb_per_second: Vec<f64>,
+    cpu_per_gb: Vec<f64>,
     rss_mib: f64,
     timeouts: u64,
 }
@@ -110,20 +112,16 @@ pub fn run(options: &TftpOptions) -> Result<()> {
                     window,
                     delay_micros,
                 };
-                let mut measured = Vec::new();
-                for peer in peers.iter().filter(|peer| is_wanted(peer.name)) {
-                    say(&format!("{}: {}", load.name(), peer.name));
-                    let server = peer.start(&wire)?;
-                    measured.push(measure(&wire, &server, load, options)?);
-                }
-                rows(&mut table, load, &measured);
+                let peers: Vec<&Peer> = peers.iter().filter(|peer| is_wanted(peer.name)).collect();
+                say(&load.name());
+                rows(&mut table, load, &measure(&wire, &peers, load, options)?);
             }
         }
     }
     println!("{table}");
     println!(
-        "ratio: to the best of the others in the same rows; MB/s of file content, all clients \
-         together; median (min to max) of {} samples.",
+        "ratio: to the best of the others in the same rows, each sample to the one beside it; MB/s \
+         of file content, all clients together; median (min to max) of {} samples.",
         options.samples
     );
     Ok(())
@@ -143,27 +141,43 @@ impl Load {
     }
 }
 
-fn measure(wire: &Wire, server: &Server, load: Load, options: &TftpOptions) -> Result<Measured> {
-    let (mut rates, mut costs, mut timeouts, mut agreed) = (vec![], vec![], 0, 0);
-    let mut rss_mib = 0.0_f64;
+/// Each server in turn, and again for each sample: all meet the same machine.
+fn measure(
+    wire: &Wire,
+    peers: &[&Peer],
+    load: Load,
+    options: &TftpOptions,
+) -> Result<Vec<Measured>> {
+    let mut measured: Vec<Measured> = peers
+        .iter()
+        .map(|peer| Measured {
+            server: peer.name,
+            ..Measured::default()
+        })
+        .collect();
     for _ in 0..options.samples.max(1) {
-        let before = server.cpu_secs()?;
-        let outcome = fetch(wire, load, options.seconds)?;
-        let cpu = server.cpu_secs()? - before;
-        rss_mib = rss_mib.max(server.rss_mib());
-        rates.push(outcome.bytes as f64 / outcome.secs / 1e6);
-        costs.push(cpu / (outcome.bytes as f64 / 1e9));
-        timeouts += outcome.timeouts;
-        agreed = outcome.window;
+        for (peer, own) in peers.iter().zip(&mut measured) {
+            let server = peer.start(wire)?;
+            own.sample(wire, &server, load, options.seconds)
+                .with_context(|| format!("{} under {}", peer.name, load.name()))?;
+        }
     }
-    Ok(Measured {
-        server: server.name,
-        agreed,
-        mb_per_second: Samples::new(rates).context("no samples")?,
-        cpu_per_gb: Samples::new(costs).context("no samples")?,
-        rss_mib,
-        timeouts,
-    })
+    Ok(measured)
+}
+
+impl Measured {
+    fn sample(&mut self, wire: &Wire, server: &Server, load: Load, seconds: u64) -> Result<()> {
+        let before = server.cpu_secs()?;
+        let outcome = fetch(wire, load, seconds)?;
+        let cpu = server.cpu_secs()? - before;
+        self.rss_mib = self.rss_mib.max(server.rss_mib());
+        self.mb_per_second
+            .push(outcome.bytes as f64 / outcome.secs / 1e6);
+        self.cpu_per_gb.push(cpu / (outcome.bytes as f64 / 1e9));
+        self.timeouts += outcome.timeouts;
+        self.agreed = outcome.window;
+        Ok(())
+    }
 }
 
 fn fetch(wire: &Wire, load: Load, seconds: u64) -> Result<Outcome> {
@@ -185,24 +199,39 @@ fn fetch(wire: &Wire, load: Load, seconds: u64) -> Result<Outcome> {
 }
 
 fn rows(table: &mut Table, load: Load, measured: &[Measured]) {
+    let middle = |values: &[f64]| Samples::new(values.to_vec()).map_or(0.0, |all| all.median());
     for own in measured {
-        let others = || measured.iter().filter(|other| other.server != own.server);
-        let best_rate = others().map(|other| other.mb_per_second.median());
-        let best_cost = others().map(|other| other.cpu_per_gb.median());
-        let (best_rate, best_cost) = (
-            best_rate.fold(0.0, f64::max),
-            best_cost.fold(f64::INFINITY, f64::min),
-        );
+        let others = || measured.iter().filter(|other| is_other(own, other));
+        let fastest = others().max_by(|a, b| {
+            let (a, b) = (middle(&a.mb_per_second), middle(&b.mb_per_second));
+            a.total_cmp(&b)
+        });
+        let cheapest = others().min_by(|a, b| {
+            let (a, b) = (middle(&a.cpu_per_gb), middle(&b.cpu_per_gb));
+            a.total_cmp(&b)
+        });
         table.row([
             load.name(),
             own.server.to_owned(),
             own.agreed.to_string(),
-            own.mb_per_second.to_string(),
-            ratio(own.mb_per_second.median(), best_rate),
-            own.cpu_per_gb.to_string(),
-            ratio(own.cpu_per_gb.median(), best_cost),
+            shown(&own.mb_per_second),
+            fastest.map_or("-".into(), |best| {
+                ratios(&own.mb_per_second, &best.mb_per_second)
+            }),
+            shown(&own.cpu_per_gb),
+            cheapest.map_or("-".into(), |best| ratios(&own.cpu_per_gb, &best.cpu_per_gb)),
             number(own.rss_mib),
             own.timeouts.to_string(),
         ]);
     }
+}
+
+/// boot-server is not compared with itself in its other mode.
+fn is_other(own: &Measured, other: &Measured) -> bool {
+    let ours = |measured: &Measured| measured.server.starts_with("boot-server");
+    other.server != own.server && !(ours(own) && ours(other))
+}
+
+fn shown(values: &[f64]) -> String {
+    Samples::new(values.to_vec()).map_or("-".into(), |samples| samples.to_string())
 }
