@@ -249,7 +249,7 @@ const fn matched(by: MatchedBy) -> &'static str {
         MatchedBy::RelayPort => "by the relay port that it asks through",
         MatchedBy::ClientId => "by its DHCP client identifier",
         MatchedBy::Name => "by its name",
-        MatchedBy::CatchAll => "not known before; the catch-all pool takes it",
+        MatchedBy::CatchAll => "not known before; the catch-all pool or a MatchboxGroup takes it",
     }
 }
 

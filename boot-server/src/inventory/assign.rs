@@ -14,7 +14,7 @@ use super::{Assignment, Client, Inventory, Known, MatchedBy, PoolRule, Unassigne
 impl Inventory {
     /// Decides for a client: the machine that has its MAC, else the one that has
     /// its UUID and no declared MACs, else, where a catch-all pool exists, a new machine named by its
-    /// dashed MAC.
+    /// dashed MAC, which is what a MatchboxGroup's machine is, too.
     ///
     /// # Errors
     /// When it is no machine of this farm.
@@ -40,7 +40,7 @@ impl Inventory {
         if let Some((known, matched)) = met.and_then(|(at, by)| Some((self.known(at)?, by))) {
             return Ok(self.decide(known, matched, Some(client)));
         }
-        if self.catch_all.is_none() {
+        if self.catch_all.is_none() && !self.is_in_matchbox_group(client) {
             return Err(Unassigned::Unknown { mac });
         }
         let stranger = Known {
@@ -50,6 +50,17 @@ impl Inventory {
             labels: BTreeMap::new(),
         };
         Ok(self.decide(&stranger, MatchedBy::CatchAll, Some(client)))
+    }
+
+    /// Whether a MatchboxGroup takes a client by its MAC and UUID, or takes all.
+    fn is_in_matchbox_group(&self, client: &Client) -> bool {
+        if self.declared.matchbox_groups.is_empty() {
+            return false;
+        }
+        let mac = ("mac".to_owned(), client.mac.to_string());
+        let uuid = client.uuid.clone().map(|uuid| ("uuid".to_owned(), uuid));
+        let labels = [mac].into_iter().chain(uuid).collect();
+        crate::matchbox::select(&self.declared, &labels).is_some()
     }
 
     /// The machine that hangs on a relay port (option 82), by circuit id and

@@ -21,7 +21,8 @@ const NO_PROXY_DHCP: [u8; 3] = [176, 1, 1];
 const FILE_FIELD_BYTES: usize = 127;
 
 impl Exchange<'_> {
-    /// Firmware and boot file. A machine without a pool has nothing to boot.
+    /// Firmware and boot file. A machine without a pool has nothing to boot, unless
+    /// a MatchboxGroup may take it: which one, only the loader's request tells.
     pub(super) fn boot_choice(&self, server: Ipv4Addr) -> (Firmware, Option<BootFile>) {
         let (firmware, file) = boot_file(
             &self.facts,
@@ -30,8 +31,9 @@ impl Exchange<'_> {
             server,
             self.responder.http_port,
         );
-        let has_pool = self.assignment.pool.is_some();
-        (firmware, file.ok().filter(|_| has_pool))
+        let has_matchbox = !self.inventory.declared().matchbox_groups.is_empty();
+        let may_boot = self.assignment.pool.is_some() || has_matchbox;
+        (firmware, file.ok().filter(|_| may_boot))
     }
 
     /// Adds boot information for a client that boots.

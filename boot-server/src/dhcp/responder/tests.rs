@@ -91,6 +91,8 @@ impl Lab {
             pools: objects(resources, "pools"),
             profiles: objects(resources, "profiles"),
             subnets: objects(resources, "subnets"),
+            matchbox_groups: objects(resources, "matchboxGroups"),
+            matchbox_profiles: objects(resources, "matchboxProfiles"),
             ..Declared::new(Path::new("/"), Vec::new())
         };
         Self {

@@ -103,6 +103,30 @@ fn running_systems_and_machines_without_a_pool_get_no_boot_file() {
     }
 }
 
+#[test]
+fn machines_of_matchbox_need_no_pool() {
+    let mut resources = usual();
+    resources["pools"] = json!({});
+    resources["machines"] = json!({ "n1": { "macs": [DECLARED], "address": "10.0.0.50" } });
+    resources["matchboxProfiles"] = json!({ "p": {} });
+    resources["matchboxGroups"] = json!({
+        "g": { "profile": "p", "selector": { "mac": STRANGER } },
+    });
+    let mut lab = Lab::new(&resources);
+    for mac in [DECLARED, STRANGER] {
+        let reply = lab.reply(&pxe(mac, 7)).message;
+        assert_eq!(reply.file, b"snponly.efi", "{mac}");
+        assert!(!reply.yiaddr.is_unspecified(), "{mac}");
+    }
+    // No group takes that one before it has said more.
+    let decision = lab.handle(&pxe(DYNAMIC, 7)).decision;
+    assert!(matches!(decision, Decision::Silent(Why::UnknownClient(_))));
+    resources["matchboxGroups"]["all"] = json!({ "profile": "p" });
+    let mut lab = Lab::new(&resources);
+    let reply = lab.reply(&pxe(DYNAMIC, 0)).message;
+    assert_eq!(reply.file, b"undionly.kpxe");
+}
+
 fn proxy() -> Lab {
     let mut resources = usual();
     resources["subnets"]["lan"]["mode"] = json!("proxy");
