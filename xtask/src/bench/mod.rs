@@ -6,6 +6,7 @@
 //! [`BenchCommand`]. What they share is below: repeated samples, tables, release
 //! builds, and what a process has used.
 
+mod boot;
 mod dhcp;
 mod http;
 mod programs;
@@ -25,6 +26,8 @@ use clap::Subcommand;
 pub enum BenchCommand {
     /// boot-server's DHCP against dnsmasq, Kea and ISC dhcpd.
     Dhcp(dhcp::DhcpOptions),
+    /// Boots of Moonfarm beside live-boot, dracut and a busybox script.
+    Boot(boot::BootOptions),
     /// chassis-agent against thousands of virtual BMCs and Moonshot chassis.
     Scrape(scrape::ScrapeOptions),
     /// boot-server's TFTP beside dnsmasq, tftpd-hpa and atftpd.
@@ -53,6 +56,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
         _ => print!("{}", usage::this_machine()),
     }
     match command {
+        BenchCommand::Boot(options) => boot::run_bench(options),
         BenchCommand::Dhcp(options) => dhcp::run(options),
         BenchCommand::Scrape(options) => scrape::run(options),
         BenchCommand::Tftp(options) => tftp::run(options),

@@ -20,6 +20,9 @@ use crate::packages::{self, Package};
 use crate::run::say;
 use assemble::{Initramfs, Naming};
 
+pub use mirror::Mirror;
+pub use node_agent::build as node_agent_program;
+
 /// `cargo xtask image …`.
 #[derive(Subcommand)]
 pub enum ImageCommand {
