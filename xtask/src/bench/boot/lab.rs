@@ -13,8 +13,6 @@ use crate::run::run;
 
 /// Address of boot-server.
 pub const SERVER: &str = "10.34.0.1";
-/// The machine's MAC.
-pub const MAC: &str = "52:54:00:4d:46:01";
 /// How long one boot may take.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Pause between two looks at the console.
@@ -61,6 +59,7 @@ pub struct Lab {
     name: String,
     folder: PathBuf,
     server: Option<Child>,
+    boots: u8,
 }
 
 impl Lab {
@@ -75,6 +74,7 @@ impl Lab {
             name,
             folder,
             server: None,
+            boots: 0,
         };
         let manifests = lab.folder.join("manifests");
         fs::create_dir_all(&manifests)?;
@@ -112,11 +112,15 @@ impl Lab {
     ///
     /// # Errors
     /// When it does not within [`PATIENCE`]; the end of its console is in the error.
-    pub fn boot(&self, kernel: &Path, initramfs: &Path, arguments: &str) -> Result<Outcome> {
+    pub fn boot(&mut self, kernel: &Path, initramfs: &Path, arguments: &str) -> Result<Outcome> {
         let console = self.folder.join("console.log");
         let _ = fs::remove_file(&console);
         let serial = format!("file:{}", console.display());
-        let nic = format!("virtio-net-pci,netdev=n,mac={MAC},romfile=");
+        // boot-server gives no second boot config to a machine that has finished
+        // booting and came back without asking for a script: QEMU loads the kernel.
+        self.boots = self.boots.wrapping_add(1);
+        let mac = format!("52:54:00:4d:46:{:02x}", self.boots);
+        let nic = format!("virtio-net-pci,netdev=n,mac={mac},romfile=");
         let cmdline = format!("console=ttyS0 quiet init=/sbin/init {arguments}");
         let mut qemu = self
             .inside(Path::new("qemu-system-x86_64"))

@@ -19,7 +19,7 @@ use boot_proto::ids::Digest;
 use boot_proto::image::{ImageFile, ImageManifest, VERSION};
 use clap::{Args, ValueEnum};
 
-use self::lab::{Lab, MAC, Outcome, SERVER};
+use self::lab::{Lab, Outcome, SERVER};
 use super::programs::build_release;
 use super::samples::{Samples, number, ratio};
 use super::table::Table;
@@ -117,7 +117,7 @@ pub fn run_bench(options: &BootOptions) -> Result<()> {
     let parts = provide()?;
     let scratch = tempfile::tempdir()?;
     let set = Set::make(&parts, &agent, scratch.path())?;
-    let lab = Lab::start(&programs.join("boot-server"), &set.image)?;
+    let mut lab = Lab::start(&programs.join("boot-server"), &set.image)?;
     let mut outcomes: Vec<(Peer, Outcome)> = Vec::new();
     for round in 1..=options.runs.max(1) {
         // One after the other within each round: all meet the same machine.
@@ -221,10 +221,7 @@ impl Set {
         let url = &self.url;
         match peer {
             Peer::Floor => format!("floor={url}"),
-            Peer::Moonfarm | Peer::MoonfarmAll => format!(
-                "moonfarm.server=http://{SERVER}:8080 BOOTIF=01-{}",
-                MAC.replace(':', "-")
-            ),
+            Peer::Moonfarm | Peer::MoonfarmAll => format!("moonfarm.server=http://{SERVER}:8080"),
             // It goes by the end of the URL.
             Peer::LiveBoot => format!("boot=live ip=dhcp fetch={url}?root.squashfs"),
             Peer::Dracut => format!(
