@@ -28,9 +28,11 @@ pub struct Budget {
 /// More is asked for than there is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not enough memory: the image needs {} and the overlay {}, together {}, but the machine has {}; \
-     give it more memory or a smaller image, or lower overlaySize",
-    mib(.0.image), mib(.0.overlay), mib(.0.image + .0.overlay), mib(.0.total)
+    "not enough memory: the image needs {} and the overlay {}, together {}, but the machine has {} \
+     (and its tmpfs mounts may take up to {} more); give it more memory or a smaller image, or lower \
+     overlaySize",
+    mib(.0.image), mib(.0.overlay), mib(.0.image.saturating_add(.0.overlay)), mib(.0.total),
+    mib(.0.tmpfs)
 )]
 pub struct DoesNotFit(pub Budget);
 
@@ -78,7 +80,8 @@ impl Budget {
             return Ok(None);
         }
         let mut text = format!(
-            "the limits add up to more than the {} of memory",
+            "the limits add up to {}, which is more than the {} of memory",
+            mib(all),
             mib(self.total)
         );
         let _ = write!(
@@ -138,7 +141,7 @@ mod tests {
                 .check()
                 .unwrap()
                 .unwrap()
-                .contains("tmpfs mounts 2048 MiB")
+                .contains("add up to 2661 MiB, which is more than the 2048 MiB of memory")
         );
         let unknown = Budget { total: 0, ..budget };
         assert!(unknown.check().unwrap().is_some());

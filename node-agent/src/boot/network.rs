@@ -183,15 +183,19 @@ impl Boot<'_> {
             ));
         }
         let checked = self.budget(&config).check();
-        if let Some(warning) = checked.map_err(|error| StepError::hopeless(error.to_string()))? {
-            self.world.log.warn(&warning);
-        }
-        let told = format!(
+        let memory = checked.map_err(|error| StepError::hopeless(error.to_string()))?;
+        let mut told = format!(
             "{} runs image {}{}",
             config.hostname,
             config.image.name,
             self.proof()
         );
+        // It goes to boot-server too: whoever looks for killed processes later
+        // finds it in the boot's steps.
+        if let Some(memory) = memory {
+            told.push_str("; ");
+            told.push_str(&memory);
+        }
         self.state.config = Some(config);
         Ok(told)
     }
