@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Response;
 use boot_proto::ids::Digest;
 use boot_proto::image::{ImageFile, ImageManifest, VERSION};
+use boot_server::adoption::Adoption;
 use boot_server::boots::BootLog;
 use boot_server::dhcp::leases::{LeaseLog, Leases};
 use boot_server::farm::Farm;
@@ -112,14 +113,19 @@ fn app(folder: &Path) -> App {
     let images = ImageStore::open(&folder.join("images")).expect("images");
     add_image(&images, &folder.join("image"));
     let host_keys = boot_server::host_keys::HostKeys::open(&folder.join("host-keys"));
+    let farm = Arc::new(Farm::open(database.clone(), &manifests).expect("a farm"));
+    let tokens = Tokens::open(database.clone(), &manifests).expect("tokens");
     App {
-        farm: Arc::new(Farm::open(database.clone(), &manifests).expect("a farm")),
+        adoption: Adoption::of(&farm, &tokens),
+        farm,
         leases: Arc::new(Leases::open(Arc::new(log)).expect("leases")),
         images: Arc::new(images),
-        boots: BootLog::open(database.clone()).expect("a boot log"),
-        tokens: Tokens::open(database, &manifests).expect("tokens"),
+        boots: BootLog::open(database).expect("a boot log"),
+        tokens,
         loaders,
+        assets: None,
         host_keys: Arc::new(host_keys.expect("host keys")),
+        tls_port: None,
         transfers: Transfers::new(1, metrics.http.clone()),
         rate: Rate::new(metrics.http.clone()),
         metrics,
