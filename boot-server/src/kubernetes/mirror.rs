@@ -58,6 +58,35 @@ pub trait MachineSink: Send + Sync {
     /// Takes in one change; `status` is that of the object, or `None` when it is
     /// gone.
     fn machine(&self, name: &str, status: Option<&Value>, change: Change);
+
+    /// Takes in what a list has, all at once: there may be thousands.
+    fn machines(&self, listed: Vec<Listed>) {
+        for (name, status, change) in listed {
+            self.machine(&name, Some(&status), change);
+        }
+    }
+}
+
+/// A Machine of a list: its name, its status and what it says.
+pub type Listed = (String, Value, Change);
+
+/// A list that is being read.
+#[derive(Default)]
+struct Listing {
+    names: BTreeSet<String>,
+    machines: Gathered,
+}
+
+/// Gathers what a list has until it is complete.
+#[derive(Default)]
+struct Gathered(Mutex<Vec<Listed>>);
+
+impl MachineSink for Gathered {
+    fn machine(&self, name: &str, status: Option<&Value>, change: Change) {
+        let Some(status) = status else { return };
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.push((name.to_owned(), status.clone(), change));
+    }
 }
 
 impl Default for Mirror {
@@ -107,7 +136,7 @@ impl Mirror {
         let objects = api.objects(kind.name(), plural(kind));
         let stream = watch_objects(objects, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
-        let mut listing: Option<BTreeSet<String>> = None;
+        let mut listing: Option<Listing> = None;
         let mut complaint = String::new();
         while let Some(event) = stream.next().await {
             match event {
@@ -130,21 +159,24 @@ impl Mirror {
         &self,
         kind: Kind,
         event: Event<DynamicObject>,
-        listing: &mut Option<BTreeSet<String>>,
+        listing: &mut Option<Listing>,
         machines: &dyn MachineSink,
     ) {
         match event {
-            Event::Init => *listing = Some(BTreeSet::new()),
+            Event::Init => *listing = Some(Listing::default()),
             Event::InitApply(object) => {
-                if let (Some(listing), Some(name)) = (listing, &object.metadata.name) {
-                    listing.insert(name.clone());
+                let listing = listing.get_or_insert_default();
+                if let Some(name) = &object.metadata.name {
+                    listing.names.insert(name.clone());
                 }
-                self.put(kind, object, machines);
+                self.put(kind, object, &listing.machines);
             }
             Event::InitDone => {
                 let listed = listing.take().unwrap_or_default();
+                let gathered = listed.machines.0.into_inner();
+                machines.machines(gathered.unwrap_or_else(PoisonError::into_inner));
                 for name in self.names(kind) {
-                    if !listed.contains(&name) {
+                    if !listed.names.contains(&name) {
                         self.remove(kind, &name, machines);
                     }
                 }

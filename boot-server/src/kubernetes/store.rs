@@ -17,7 +17,7 @@ use super::declare::{Objects, declare};
 use super::events::Events;
 use super::machines::written;
 use super::membership::{self, Memberships};
-use super::mirror::{MachineSink, Mirror};
+use super::mirror::{Listed, MachineSink, Mirror};
 use super::outbox::{Outbox, Write};
 use super::{cache, heartbeat, verdicts};
 use crate::adoption::Keeper;
@@ -94,26 +94,42 @@ struct Intake {
 }
 
 impl MachineSink for Intake {
-    fn machine(&self, name: &str, status: Option<&Value>, mut change: Change) {
-        self.outbox.seen(name, status.cloned());
-        // What waits to be written is newer than what was read.
-        let Some(farm) = self
-            .farm
-            .upgrade()
-            .filter(|_| !self.outbox.is_waiting(name))
-        else {
+    fn machine(&self, name: &str, status: Option<&Value>, change: Change) {
+        self.take(vec![(name.to_owned(), status.cloned(), change)]);
+    }
+
+    fn machines(&self, listed: Vec<Listed>) {
+        let some = |(name, status, change)| (name, Some(status), change);
+        self.take(listed.into_iter().map(some).collect());
+    }
+}
+
+impl Intake {
+    fn take(&self, seen: Vec<(String, Option<Value>, Change)>) {
+        let Some(farm) = self.farm.upgrade() else {
             return;
         };
-        membership::keep_known(&mut change, status, farm.learned(name).as_ref());
-        if farm.take_in(vec![change.clone()]) == 0 {
+        let mut changes = Vec::new();
+        for (name, status, mut change) in seen {
+            self.outbox.seen(&name, status.clone());
+            // What waits to be written is newer than what was read.
+            if !self.outbox.is_waiting(&name) {
+                let known = farm.learned(&name);
+                membership::keep_known(&mut change, status.as_ref(), known.as_ref());
+                changes.push(change);
+            }
+        }
+        if farm.take_in(changes.clone()) == 0 {
             return;
         }
         // What others found belongs to a pool, which is ours to say.
-        if matches!(change, Change::Put(_)) {
-            self.dirty.add(name);
+        for change in &changes {
+            if let Change::Put(machine) = change {
+                self.dirty.add(&machine.name);
+            }
         }
-        if let Err(error) = MachineStore::commit(&self.cache, &[change], None) {
-            tracing::warn!(machine = name, error = %crate::images::chain(&error), "a machine is not cached");
+        if let Err(error) = MachineStore::commit(&self.cache, &changes, None) {
+            tracing::warn!(error = %crate::images::chain(&error), "what is known of machines is not cached");
         }
     }
 }
