@@ -36,6 +36,9 @@ pub struct BootArguments {
     /// `moonfarm.failures=COUNT`: how often this machine's boots have failed in
     /// a row, as boot-server counts them.
     pub failures: u32,
+    /// `moonfarm.drill=PHASE`: fail in this phase as by a mistake in the agent
+    /// itself, to see what then happens to the machine.
+    pub drill: Option<String>,
 }
 
 /// The value of `ip=`.
@@ -73,6 +76,7 @@ impl BootArguments {
                 "moonfarm.debug" => arguments.debug = !matches!(value, "0" | "false" | "no"),
                 "BOOTIF" => arguments.boot_interface = parse_bootif(value),
                 "ip" => arguments.ip = parse_ip(value),
+                "moonfarm.drill" => arguments.drill = Some(value.to_owned()),
                 "moonfarm.failures" => arguments.failures = value.parse().unwrap_or(0),
                 _ if network::parse(key, value, &mut arguments.network) => {}
                 _ => read_recovery(&mut arguments.recovery, key, value),
@@ -114,6 +118,9 @@ impl BootArguments {
         }
         if self.failures > 0 {
             push(&format!("moonfarm.failures={}", self.failures));
+        }
+        if let Some(phase) = &self.drill {
+            push(&format!("moonfarm.drill={phase}"));
         }
         match &self.ip {
             None => {}
@@ -235,6 +242,7 @@ mod tests {
                 watchdog_seconds: Some(0),
             },
             failures: 3,
+            drill: Some("image".to_owned()),
         };
         let text = arguments.render();
         assert!(text.contains("BOOTIF=01-94-57-a5-d3-ec-f2"), "{text}");

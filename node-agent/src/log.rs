@@ -176,7 +176,7 @@ fn open(path: &Path) -> Option<File> {
 /// words allow.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().flat_map(|word| pieces(word, width)) {
         let fits = lines.last().is_some_and(|line| {
             line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width
         });
@@ -187,10 +187,19 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines
+}
+
+/// A word that is longer than a line, such as a digest, in pieces that fit.
+fn pieces(word: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    letters
+        .chunks(width.max(1))
+        .map(String::from_iter)
+        .collect()
 }
 
 /// An error and its causes in one line.
@@ -254,6 +263,6 @@ mod tests {
     #[test]
     fn long_lines_break_at_blanks() {
         assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
-        assert_eq!(wrap("aaaaaaaa b", 5), ["aaaaaaaa", "b"]);
+        assert_eq!(wrap("aaaaaaaa b", 5), ["aaaaa", "aaa b"]);
     }
 }

@@ -21,9 +21,10 @@ const LONGEST_STEP: Duration = Duration::from_secs(900);
 /// Time-out in seconds where nobody says.
 const DEFAULT_SECS: u32 = 120;
 
-/// A watchdog that is being fed. Dropped, it is given up: systemd opens it anew.
+/// A watchdog that is being fed. Dropped, it is switched off.
 #[derive(Debug)]
 pub struct Watchdog {
+    secs: u32,
     shared: Arc<Shared>,
     feeder: Option<thread::JoinHandle<()>>,
 }
@@ -31,6 +32,8 @@ pub struct Watchdog {
 #[derive(Debug)]
 struct Shared {
     is_over: AtomicBool,
+    /// Whether it goes on counting down when it is fed no more.
+    stays_armed: AtomicBool,
     /// Seconds since the kernel's start at which something was last done.
     alive: AtomicU64,
 }
@@ -54,6 +57,7 @@ impl Watchdog {
         ));
         let shared = Arc::new(Shared {
             is_over: AtomicBool::new(false),
+            stays_armed: AtomicBool::new(false),
             alive: AtomicU64::new(now_secs()),
         });
         let own = Arc::clone(&shared);
@@ -62,9 +66,22 @@ impl Watchdog {
             .spawn(move || feed(file, &own))
             .ok()?;
         Some(Self {
+            secs,
             shared,
             feeder: Some(feeder),
         })
+    }
+
+    /// Its time-out in seconds.
+    #[must_use]
+    pub fn secs(&self) -> u32 {
+        self.secs
+    }
+
+    /// Hands it on, armed: whoever is next has to open and feed it before its
+    /// time is over, or the machine restarts.
+    pub fn hand_on(self) {
+        self.shared.stays_armed.store(true, Ordering::Relaxed);
     }
 
     /// Something was done: no hang.
@@ -85,9 +102,14 @@ fn feed(mut file: File, shared: &Shared) {
         }
         thread::park_timeout(FEED);
     }
-    // Closed with this letter it stops; else it would fire before systemd has
-    // opened it (kernel document watchdog-api, "Magic Close").
-    let _ = file.write_all(b"V");
+    // Closed with this letter it stops, closed without it goes on counting down
+    // (kernel document watchdog-api, "Magic Close").
+    let last = if shared.stays_armed.load(Ordering::Relaxed) {
+        b"1"
+    } else {
+        b"V"
+    };
+    let _ = file.write_all(last);
 }
 
 impl Drop for Watchdog {

@@ -13,14 +13,15 @@ fn machine(namespace: &Namespace, folder: &std::path::Path, firmware: Firmware) 
     let spec = MachineSpec {
         name: "lab".into(),
         firmware,
-        nics: vec![NicSpec {
-            mac: MacAddr::new([0x52, 0x54, 0, 0x4d, 0x46, 1]),
-            tap: "t0".into(),
-        }],
+        nics: vec![NicSpec::new(
+            MacAddr::new([0x52, 0x54, 0, 0x4d, 0x46, 1]),
+            "t0",
+        )],
         memory_mib: 256,
         cpus: 1,
         smbios: Smbios::default(),
         folder: folder.join("machine"),
+        ..MachineSpec::default()
     };
     QemuMachine::new(spec, Some(namespace.name()))
 }

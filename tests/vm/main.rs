@@ -1,12 +1,17 @@
 //! End to end: virtual machines with real firmware, a real kernel and a real
 //! Kubernetes. Slow; run as `cargo xtask test vm`.
 
+mod bonds;
 mod damaged_image;
 mod facts;
+mod failures;
+mod images;
 mod lab;
 mod loaders;
+mod profile;
 mod proxy;
 mod rack;
+mod shell;
 mod stray;
 mod support;
 mod trust;

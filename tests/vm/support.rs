@@ -8,7 +8,7 @@ use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::layout::Cartridge;
 use moonfarm_tests::lab::farm::manifests::{Facts, Manifest};
 use moonfarm_tests::lab::farm::{Artefacts, ClusterOptions, Farm, FarmOptions, Stage, progress};
-use moonfarm_tests::lab::{Firmware, console};
+use moonfarm_tests::lab::{Firmware, QemuMachine, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::{Deadline, until};
 use serde_json::Value;
@@ -204,4 +204,16 @@ pub fn internal_address(node: &Value) -> Option<String> {
 pub fn now() -> WallClock {
     let since_epoch = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
     WallClock(u64::try_from(since_epoch.as_millis()).expect("a time of this age"))
+}
+
+/// Takes a picture of a machine's screen where somebody wants to look at it: into
+/// the folder that `MOONFARM_PICTURES` names.
+pub fn keep_picture(machine: &mut QemuMachine, name: &str) {
+    let Some(folder) = std::env::var_os("MOONFARM_PICTURES").map(PathBuf::from) else {
+        return;
+    };
+    let file = folder.join(format!("{name}.png"));
+    machine
+        .picture(&file)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
 }

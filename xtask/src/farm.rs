@@ -44,6 +44,10 @@ pub const PACKAGES: &[Package] = &[
         program: "ip",
     },
     Package {
+        name: "openssh-client",
+        program: "ssh",
+    },
+    Package {
         name: "util-linux",
         program: "setpriv",
     },

@@ -28,7 +28,8 @@ impl Book {
         self.join_by_machine(now, report.mac, machine, Stage::Node(Phase::Mounts));
         let id = match self.boot_of_report(now, report) {
             Placed::In(id) => id,
-            Placed::New => self.begin(now, report.mac, Some(address)),
+            // What we hear of first is a running kernel: the boot began with it.
+            Placed::New => self.begin(kernel_started(now, report), report.mac, Some(address)),
             Placed::Nowhere => return,
         };
         let Some(boot) = self.boot_mut(id) else {

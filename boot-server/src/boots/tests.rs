@@ -330,6 +330,27 @@ fn reports_late_twice_and_out_of_order() {
     assert_eq!(book.boots().next().unwrap().view.phase, "join");
 }
 
+/// A kernel that no loader of ours started: the first report is the first word.
+#[test]
+fn a_boot_that_begins_with_a_report_takes_the_next_ones_too() {
+    let mut book = Book::default();
+    tell(&mut book, 111, &report(Phase::Address, Progress::Done, 11));
+    tell(&mut book, 112, &report(Phase::Config, Progress::Failed, 12));
+    let boot = latest(&book);
+    assert_eq!(
+        (boot.phase.as_str(), boot.outcome.as_str()),
+        ("config", "failed")
+    );
+    assert_eq!(boot.started, at(100));
+    // It restarts, and is another boot.
+    tell(&mut book, 151, &report(Phase::Address, Progress::Done, 11));
+    let again = latest(&book);
+    assert!(
+        again.id > boot.id && again.outcome == "running",
+        "{again:#?}"
+    );
+}
+
 #[test]
 fn a_failure_is_kept_until_it_is_overcome() {
     let mut book = Book::default();

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use super::storage::check_init;
 use super::{Boot, StepError};
-use crate::configure::changes;
-use crate::root_dir::RootDir;
+use crate::configure::{Change, changes};
+use crate::plan::INIT;
+use crate::root_dir::{RootDir, RootView};
 use crate::trust;
 
 /// How long the last reports may take.
 const LAST_REPORTS: Duration = Duration::from_secs(3);
 /// Where the agent itself lies in the initramfs.
 const AGENT: &str = "init";
+/// Where it is told to.
+const SYSTEMD_WATCHDOG: &str = "/etc/systemd/system.conf.d/50-moonfarm-watchdog.conf";
 
 impl Boot<'_> {
     pub(super) fn configure(&mut self, root: &Path) -> Result<String, StepError> {
@@ -34,6 +37,11 @@ impl Boot<'_> {
                 .apply(&dir)
                 .map_err(|error| StepError::new(format!("{change}: {error}")))?;
         }
+        if let Some(change) = self.watchdog_setting(&dir) {
+            change
+                .apply(&dir)
+                .map_err(|error| StepError::new(format!("{change}: {error}")))?;
+        }
         let count = changes.list.len();
         // The join speaks for the NIC that the machine booted from: the first.
         let mut kept = config.clone();
@@ -44,6 +52,14 @@ impl Boot<'_> {
             .map_err(|error| StepError::new(format!("keeping what the join needs: {error}")))?;
         self.run_in_root(root)?;
         Ok(format!("{count} changes"))
+    }
+
+    /// Has systemd feed the watchdog, which it is handed armed: a machine that
+    /// hangs on its way to systemd, or later, restarts.
+    fn watchdog_setting(&self, root: &dyn RootView) -> Option<Change> {
+        let watchdog = self.state.watchdog.as_ref()?;
+        let text = format!("[Manager]\nRuntimeWatchdogSec={}s\n", watchdog.secs());
+        is_systemd(root).then(|| Change::file(SYSTEMD_WATCHDOG, text))
     }
 
     /// Leaves the boot config and this program where `node-agent join` finds them.
@@ -84,8 +100,12 @@ impl Boot<'_> {
             sink.finish(LAST_REPORTS);
         }
         self.release_links();
-        // systemd has its own idea of it (RuntimeWatchdogSec).
-        self.state.watchdog = None;
+        // Another init would not feed it, so it is switched off for that one.
+        if let Some(watchdog) = self.state.watchdog.take()
+            && RootDir::open(root).is_ok_and(|dir| is_systemd(&dir))
+        {
+            watchdog.hand_on();
+        }
         let paths = self.world.paths.clone();
         for name in moving {
             self.world
@@ -126,4 +146,10 @@ impl Boot<'_> {
             }
         }
     }
+}
+
+/// Whether the root's init is systemd, which takes over a hardware watchdog.
+fn is_systemd(root: &dyn RootView) -> bool {
+    root.link_target(INIT)
+        .is_some_and(|target| target.ends_with("/systemd"))
 }

@@ -36,7 +36,9 @@ impl Boot<'_> {
                 continue;
             }
             let file = self.world.paths.run(&format!("script-{}", script.name));
-            let written = fs::write(&file, &script.content)
+            // So early nothing else has made the folder.
+            let written = fs::create_dir_all(self.world.paths.at("run/moonfarm"))
+                .and_then(|()| fs::write(&file, &script.content))
                 .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o700)));
             written.map_err(|error| StepError::new(format!("{}: {error}", file.display())))?;
             let program = file.to_string_lossy().into_owned();

@@ -10,6 +10,8 @@ use crate::root_dir::RootView;
 
 /// The unit that partitions and formats disks that are named and empty.
 const UNIT: &str = "moonfarm-disks.service";
+/// How long it may take, in seconds.
+const PREPARING_SECS: u32 = 300;
 const UNITS: &str = "/etc/systemd/system";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
@@ -96,6 +98,9 @@ fn disk_entries(machine: &Machine<'_>) -> Vec<FstabEntry> {
         };
         let mut options = partition.options.clone();
         options.push(format!("x-systemd.after={UNIT}"));
+        // systemd waits for the label from the start, the unit first has to find
+        // the disk and make the file system. Nothing else is held up by it.
+        options.push(format!("x-systemd.device-timeout={PREPARING_SECS}s"));
         Some(FstabEntry {
             device: format!("LABEL={}", partition.label),
             path,
@@ -108,7 +113,8 @@ fn disk_entries(machine: &Machine<'_>) -> Vec<FstabEntry> {
 }
 
 fn add_unit(changes: &mut Changes) {
-    let text = "[Unit]\n\
+    let text = format!(
+        "[Unit]\n\
          Description=Prepare the local disks that the profiles name\n\
          DefaultDependencies=no\n\
          Wants=systemd-udevd.service local-fs-pre.target\n\
@@ -119,9 +125,10 @@ fn add_unit(changes: &mut Changes) {
          Type=oneshot\n\
          RemainAfterExit=yes\n\
          ExecStart=/run/moonfarm/node-agent disks\n\
-         TimeoutStartSec=300\n\
+         TimeoutStartSec={PREPARING_SECS}\n\
          StandardOutput=journal+console\n\
-         StandardError=journal+console\n";
+         StandardError=journal+console\n"
+    );
     let unit = format!("{UNITS}/{UNIT}");
     changes.add(Change::file(unit.clone(), text));
     let wants = format!("{UNITS}/local-fs.target.wants/{UNIT}");

@@ -264,6 +264,31 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// A socket that nobody listens at is one of a runtime that is not running.
+    #[test]
+    fn the_runtime_that_answers_is_the_one_that_is_joined_with() {
+        let base = tempfile::tempdir().unwrap();
+        let config = crate::configure::tests::config();
+        let mut host = RealHost::new(&config, None, &Paths::below(base.path()), Log::new());
+        let listen = |path: &str| {
+            let path = base.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::net::UnixListener::bind(path).unwrap()
+        };
+        drop(listen("run/containerd/containerd.sock"));
+        let _crio = listen("run/crio/crio.sock");
+        let socket = host.runtime_socket().unwrap();
+        assert!(socket.ends_with("/run/crio/crio.sock"), "{socket}");
+        let join = config.join.as_ref().unwrap();
+        let token = JoinToken {
+            token: "abcdef.0123456789abcdef".to_owned(),
+            expires_in_secs: 600,
+            server_time_ms: 0,
+        };
+        let text = crate::join::kubeadm::join_configuration(&config, join, &token, &socket);
+        assert!(text.contains(&format!("unix://{socket}")), "{text}");
+    }
+
     #[test]
     fn leftovers_of_a_join_are_removed() {
         let base = tempfile::tempdir().unwrap();

@@ -16,4 +16,6 @@ mod spawner;
 pub use error::LabError;
 pub use namespace::Namespace;
 pub use process::{Process, ProcessSpec};
-pub use qemu::{Firmware, MachineSpec, NicSpec, QemuMachine, QemuNode, Smbios};
+pub use qemu::{
+    DirectKernel, DiskDrive, Firmware, MachineSpec, NicSpec, QemuMachine, QemuNode, Smbios,
+};

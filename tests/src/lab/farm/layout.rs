@@ -127,10 +127,7 @@ impl Cartridge {
     /// The whole machine.
     #[must_use]
     pub fn spec(&self, layout: &Layout) -> MachineSpec {
-        let nic = |index| NicSpec {
-            mac: self.mac(index),
-            tap: self.tap(index),
-        };
+        let nic = |index| NicSpec::new(self.mac(index), &self.tap(index));
         MachineSpec {
             name: self.name(),
             firmware: self.firmware,
@@ -139,6 +136,7 @@ impl Cartridge {
             cpus: 2,
             smbios: smbios(&self.slot.to_string(), self.slot.cartridge()),
             folder: layout.machine(&self.name()),
+            ..MachineSpec::default()
         }
     }
 }
@@ -149,14 +147,12 @@ pub fn stray(layout: &Layout, firmware: Firmware) -> MachineSpec {
     MachineSpec {
         name: "stray".into(),
         firmware,
-        nics: vec![NicSpec {
-            mac: STRAY_MAC,
-            tap: STRAY_TAP.into(),
-        }],
+        nics: vec![NicSpec::new(STRAY_MAC, STRAY_TAP)],
         memory_mib: 2048,
         cpus: 2,
         smbios: smbios("stray", 0xee),
         folder: layout.machine("stray"),
+        ..MachineSpec::default()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use boot_proto::ids::MacAddr;
+
 use super::layout::{CHASSIS, CHASSIS_NAME, Cartridge, Layout, NETWORK, SERVER};
 
 /// What the manifests depend on.
@@ -151,4 +153,12 @@ pub fn machine(cartridge: &Cartridge, spec: &str) -> Manifest {
         cartridge.slot
     );
     (format!("machine-{}.yaml", cartridge.name()), text)
+}
+
+/// A declared machine outside of any chassis, by its MACs.
+#[must_use]
+pub fn machine_by_macs(name: &str, macs: &[MacAddr]) -> Manifest {
+    let macs: Vec<String> = macs.iter().map(|mac| format!("\"{mac}\"")).collect();
+    let text = format!("{}  macs: [{}]\n", head("Machine", name), macs.join(", "));
+    (format!("machine-{name}.yaml"), text)
 }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::chassis::{self, ChassisModel, Node, VirtualChassis};
 use crate::kube::{ControlPlane, Options};
 use crate::lab::process::output;
-use crate::lab::{LabError, Namespace, Process, QemuMachine, QemuNode};
+use crate::lab::{LabError, MachineSpec, Namespace, Process, QemuMachine, QemuNode};
 use layout::{Cartridge, Layout, STRAY_TAP};
 use manifests::{ClusterFacts, Facts, Manifest};
 use programs::Programs;
@@ -311,6 +311,12 @@ impl Farm {
             layout::stray(&self.layout, firmware),
             Some(self.namespace.name()),
         )
+    }
+
+    /// A machine in its namespace, off.
+    #[must_use]
+    pub fn machine(&self, spec: MachineSpec) -> QemuMachine {
+        QemuMachine::new(spec, Some(self.namespace.name()))
     }
 
     /// An error if one of its processes ended by itself.

@@ -30,9 +30,10 @@ pub(super) fn arguments(
     } else {
         ""
     };
+    let graphics = if spec.has_screen { "on" } else { "off" };
     line.add(
         "-machine",
-        &format!("q35,graphics=off,usb=off,vmport=off{smm}"),
+        &format!("q35,graphics={graphics},usb=off,vmport=off{smm}"),
     );
     if spec.firmware.is_secure() {
         line.add("-global", "driver=cfi.pflash01,property=secure,value=on");
@@ -45,7 +46,8 @@ pub(super) fn arguments(
             line.add("-fw_cfg", &name);
         }
     }
-    line.flag("-display").flag("none").add("-vga", "none");
+    let screen = if spec.has_screen { "std" } else { "none" };
+    line.flag("-display").flag("none").add("-vga", screen);
     line.add("-accel", accelerator.option())
         .add("-cpu", accelerator.cpu());
     line.add("-smp", &spec.cpus.to_string())
@@ -70,6 +72,16 @@ pub(super) fn arguments(
     // Without entropy a diskless machine waits minutes for its random numbers.
     line.add("-device", "virtio-rng-pci");
     nics(&mut line, spec);
+    disks(&mut line, spec);
+    if spec.has_watchdog {
+        line.add("-device", "i6300esb")
+            .add("-action", "watchdog=reset");
+    }
+    if let Some(direct) = &spec.kernel {
+        line.add("-kernel", &value(&direct.kernel))
+            .add("-initrd", &value(&direct.initramfs))
+            .add("-append", &direct.command_line);
+    }
     // Firmware that found nothing to boot tries again, as real firmware is set to.
     line.add("-boot", "strict=on,reboot-timeout=5000");
     if let Some(flash) = flash {
@@ -95,19 +107,29 @@ fn nics(line: &mut Line, spec: &MachineSpec) {
             ),
         );
         // OVMF has a driver and a PXE client of its own, which are what a UEFI
-        // machine is to be tested with; the ROM would put iPXE in their place.
+        // machine is to be tested with; the ROM would put iPXE in their place. A
+        // machine with a kernel of its own needs neither.
         let rom = match spec.firmware {
-            Firmware::Bios => "",
+            Firmware::Bios if spec.kernel.is_none() => "",
             _ => ",romfile=",
         };
         let order = index + 1;
         line.add(
             "-device",
             &format!(
-                "virtio-net-pci,netdev=nic{index},mac={},bootindex={order}{rom}",
-                nic.mac
+                "{},netdev=nic{index},id=card{index},mac={},bootindex={order}{rom}",
+                nic.model, nic.mac
             ),
         );
+    }
+}
+
+fn disks(line: &mut Line, spec: &MachineSpec) {
+    for (index, disk) in spec.disks.iter().enumerate() {
+        let file = value(&disk.file);
+        let drive = format!("if=none,id=disk{index},format=raw,file={file}");
+        let device = format!("virtio-blk-pci,drive=disk{index},serial={}", disk.serial);
+        line.add("-drive", &drive).add("-device", &device);
     }
 }
 
@@ -148,13 +170,13 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::NicSpec;
+    use super::super::spec::{DirectKernel, DiskDrive, NicSpec};
     use super::*;
 
     fn spec(firmware: Firmware) -> MachineSpec {
-        let nic = |last: u8| NicSpec {
-            mac: boot_proto::ids::MacAddr::new([0x52, 0x54, 0, 0, 0, last]),
-            tap: format!("t{last}"),
+        let nic = |last: u8| {
+            let mac = boot_proto::ids::MacAddr::new([0x52, 0x54, 0, 0, 0, last]);
+            NicSpec::new(mac, &format!("t{last}"))
         };
         MachineSpec {
             name: "c1n1".into(),
@@ -168,6 +190,7 @@ mod tests {
                 ..Smbios::default()
             },
             folder: "/lab/a,b".into(),
+            ..MachineSpec::default()
         }
     }
 
@@ -180,8 +203,8 @@ mod tests {
         let line = joined(Firmware::Bios, None);
         for part in [
             "-cpu max,erms=off,fsrm=off",
-            "virtio-net-pci,netdev=nic0,mac=52:54:00:00:00:01,bootindex=1 ",
-            "virtio-net-pci,netdev=nic1,mac=52:54:00:00:00:02,bootindex=2 ",
+            "virtio-net-pci,netdev=nic0,id=card0,mac=52:54:00:00:00:01,bootindex=1 ",
+            "virtio-net-pci,netdev=nic1,id=card1,mac=52:54:00:00:00:02,bootindex=2 ",
             "tap,id=nic1,ifname=t2,",
             "type=1,manufacturer=Acme,, Inc,uuid=4c4c4544-0042",
             "logfile=/lab/a,,b/console.log",
@@ -190,6 +213,35 @@ mod tests {
             assert!(line.contains(part), "{part:?} is not in {line}");
         }
         assert!(!line.contains("pflash") && !line.contains("romfile"));
+    }
+
+    #[test]
+    fn a_machine_with_disks_a_screen_and_a_kernel_of_its_own() {
+        let mut spec = spec(Firmware::Bios);
+        spec.has_screen = true;
+        spec.has_watchdog = true;
+        spec.disks = vec![DiskDrive {
+            file: "/lab/data".into(),
+            serial: "D1".into(),
+        }];
+        spec.kernel = Some(DirectKernel {
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            command_line: "quiet moonfarm.debug".into(),
+        });
+        spec.nics[0].model = "e1000e".into();
+        let line = arguments(&spec, Accelerator::Tcg, None).join(" ");
+        for part in [
+            "graphics=on",
+            "-vga std",
+            "-device i6300esb -action watchdog=reset",
+            "id=disk0,format=raw,file=/lab/data -device virtio-blk-pci,drive=disk0,serial=D1",
+            "-kernel /k -initrd /i -append quiet moonfarm.debug",
+            "-device e1000e,netdev=nic0,",
+            "bootindex=1,romfile=",
+        ] {
+            assert!(line.contains(part), "{part:?} is not in {line}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::accel::Accelerator;
 use super::spec::MachineSpec;
 use super::{arguments, firmware, qmp};
@@ -89,7 +91,7 @@ impl QemuMachine {
     /// # Errors
     /// When it is off, or its monitor does not obey.
     pub fn reset(&mut self) -> Result<(), LabError> {
-        self.monitor("system_reset")
+        self.monitor("system_reset", json!({}))
     }
 
     /// Presses its power button: the operating system is asked to shut down.
@@ -97,10 +99,28 @@ impl QemuMachine {
     /// # Errors
     /// When it is off, or its monitor does not obey.
     pub fn press_power_button(&mut self) -> Result<(), LabError> {
-        self.monitor("system_powerdown")
+        self.monitor("system_powerdown", json!({}))
     }
 
-    fn monitor(&mut self, command: &str) -> Result<(), LabError> {
+    /// Pulls the cable of its NIC of this index, or plugs it in again.
+    ///
+    /// # Errors
+    /// When it is off, or its monitor does not obey.
+    pub fn set_link(&mut self, nic: usize, up: bool) -> Result<(), LabError> {
+        let arguments = json!({ "name": format!("card{nic}"), "up": up });
+        self.monitor("set_link", arguments)
+    }
+
+    /// Takes a picture of its screen: a file in the format PNG.
+    ///
+    /// # Errors
+    /// When it is off, has no screen, or its monitor does not obey.
+    pub fn picture(&mut self, file: &Path) -> Result<(), LabError> {
+        let arguments = json!({ "filename": file, "format": "png" });
+        self.monitor("screendump", arguments)
+    }
+
+    fn monitor(&mut self, command: &str, arguments: Value) -> Result<(), LabError> {
         let failed = |message| LabError::Monitor {
             machine: self.spec.name.clone(),
             message,
@@ -112,7 +132,7 @@ impl QemuMachine {
         if is_off {
             return Err(failed("the machine is off".into()));
         }
-        qmp::execute(&self.spec.monitor_socket(), command)
+        qmp::execute(&self.spec.monitor_socket(), command, arguments)
             .map(drop)
             .map_err(failed)
     }

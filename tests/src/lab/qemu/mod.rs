@@ -12,4 +12,4 @@ mod spec;
 pub use accel::Accelerator;
 pub use machine::{QemuMachine, wait_for_console};
 pub use node::QemuNode;
-pub use spec::{Firmware, MachineSpec, NicSpec, Smbios};
+pub use spec::{DirectKernel, DiskDrive, Firmware, MachineSpec, NicSpec, Smbios};

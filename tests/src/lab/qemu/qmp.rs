@@ -14,11 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// More lines than QEMU ever sends between a command and its answer.
 const MOST_EVENTS: usize = 1000;
 
-/// Connects, runs one command without arguments, and returns its answer.
+/// Connects, runs one command, and returns its answer.
 ///
 /// # Errors
 /// In words, when the monitor cannot be reached or refuses.
-pub(super) fn execute(socket: &Path, command: &str) -> Result<Value, String> {
+pub(super) fn execute(socket: &Path, command: &str, arguments: Value) -> Result<Value, String> {
     // QEMU makes the socket a moment after it was started.
     let stream = until(PATIENCE, || UnixStream::connect(socket).ok())
         .ok_or_else(|| format!("nothing listens at {}", socket.display()))?;
@@ -27,8 +27,8 @@ pub(super) fn execute(socket: &Path, command: &str) -> Result<Value, String> {
         .map_err(|error| error.to_string())?;
     let mut lines = BufReader::new(stream);
     read(&mut lines)?; // the greeting
-    for name in ["qmp_capabilities", command] {
-        let order = json!({ "execute": name });
+    for (name, arguments) in [("qmp_capabilities", json!({})), (command, arguments)] {
+        let order = json!({ "execute": name, "arguments": arguments });
         writeln!(lines.get_mut(), "{order}").map_err(|error| format!("sending {name}: {error}"))?;
         let answer = answer(&mut lines)?;
         if let Some(error) = answer.get("error") {

@@ -1,12 +1,13 @@
-//! What a machine is: its firmware, NICs, memory and what its SMBIOS says.
+//! What a machine is: its firmware, NICs, disks, memory and what its SMBIOS says.
 
 use std::path::PathBuf;
 
 use boot_proto::ids::MacAddr;
 use serde::{Deserialize, Serialize};
 
-/// A machine without a disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A machine. It boots from the network or from a kernel it is given, never from
+/// a disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct MachineSpec {
     /// Name, for people and file names.
@@ -26,6 +27,40 @@ pub struct MachineSpec {
     pub smbios: Smbios,
     /// Folder for its console, monitor socket and firmware variables.
     pub folder: PathBuf,
+    /// Local disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskDrive>,
+    /// A kernel that is started without firmware's search for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<DirectKernel>,
+    /// Whether it has a screen besides its serial port.
+    #[serde(default)]
+    pub has_screen: bool,
+    /// Whether it has a hardware watchdog (Intel's 6300ESB) that resets it.
+    #[serde(default)]
+    pub has_watchdog: bool,
+}
+
+/// A disk: a file with its plain content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DiskDrive {
+    /// The file.
+    pub file: PathBuf,
+    /// Its serial number.
+    pub serial: String,
+}
+
+/// A kernel as a boot loader would start it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DirectKernel {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initramfs: PathBuf,
+    /// Its command line.
+    pub command_line: String,
 }
 
 const fn memory_mib() -> u32 {
@@ -87,6 +122,28 @@ pub struct NicSpec {
     pub mac: MacAddr,
     /// The tap it is plugged into.
     pub tap: String,
+    /// QEMU's name of its model.
+    #[serde(default = "nic_model")]
+    pub model: String,
+}
+
+fn nic_model() -> String {
+    NicSpec::VIRTIO.to_owned()
+}
+
+impl NicSpec {
+    /// The model of a NIC for which nobody says one.
+    pub const VIRTIO: &str = "virtio-net-pci";
+
+    /// A virtio NIC.
+    #[must_use]
+    pub fn new(mac: MacAddr, tap: &str) -> Self {
+        Self {
+            mac,
+            tap: tap.to_owned(),
+            model: nic_model(),
+        }
+    }
 }
 
 /// SMBIOS type 1, "System Information" (DMTF DSP0134 §7.2).
