@@ -127,8 +127,11 @@ impl DhcpClient {
         let Ok(reply) = Message::decode(&mut Decoder::new(datagram)) else {
             return;
         };
+        // The length is what the sender says: dhcproto's `chaddr` would panic at
+        // one beyond the field's 16 octets, and with it PID 1.
         let is_ours = reply.opcode() == Opcode::BootReply
             && reply.xid() == self.xid
+            && usize::from(reply.hlen()) == self.mac.octets().len()
             && reply.chaddr() == self.mac.octets();
         let Some(server) = server_of(&reply) else {
             return;

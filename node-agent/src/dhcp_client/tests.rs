@@ -46,6 +46,17 @@ fn sent(client: &mut DhcpClient, now: Monotonic) -> Message {
 }
 
 #[test]
+fn a_hardware_address_longer_than_its_field_is_ignored() {
+    let mut client = DhcpClient::new(MAC, 7, at(0));
+    let discover = sent(&mut client, at(0));
+    let mut offer = encode(&reply(&discover, MessageType::Offer, vec![]));
+    // hlen (RFC 2131 §2) of more octets than chaddr has.
+    offer[2] = 22;
+    client.handle(at(5), &offer);
+    assert!(matches!(client.poll(at(5)), Output::WaitUntil(_)));
+}
+
+#[test]
 fn discover_offer_request_ack() {
     let mut client = DhcpClient::new(MAC, 7, at(0));
     let discover = sent(&mut client, at(0));
