@@ -56,7 +56,7 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// When Go would not read it, or it is larger than [`MAX_TEMPLATE`].
+    /// When Go would not read it, or it is larger than `MAX_TEMPLATE`.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > MAX_TEMPLATE {
             return Err(TemplateError::Parse {
