@@ -162,9 +162,11 @@ mod tests {
 
     fn ask(folder: &Path, server: &str, ca_file: Option<PathBuf>) -> Result<Vec<u8>, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let token = folder.join("token");
+        std::fs::write(&token, "a-token-of-sufficient-length-0123456789\n").unwrap();
         let args = ServerArgs {
             server: server.to_owned(),
-            token_file: Some(folder.join("token")),
+            token_file: Some(token),
             ca_file,
             state: folder.to_owned(),
         };
@@ -178,11 +180,6 @@ mod tests {
     fn a_certificate_is_trusted_where_it_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        std::fs::write(
-            folder.join("token"),
-            "a-token-of-sufficient-length-0123456789\n",
-        )
-        .unwrap();
         let server = server(folder, 2);
         let own = ask(folder, &server, Some(folder.join("ca.pem")));
         assert_eq!(own, Ok(Vec::new()));
@@ -197,11 +194,6 @@ mod tests {
     fn a_file_without_certificates_is_told_of() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        std::fs::write(
-            folder.join("token"),
-            "a-token-of-sufficient-length-0123456789\n",
-        )
-        .unwrap();
         std::fs::write(folder.join("empty.pem"), "nothing\n").unwrap();
         for name in ["empty.pem", "missing.pem"] {
             let said = ask(folder, "https://127.0.0.1:1", Some(folder.join(name))).unwrap_err();

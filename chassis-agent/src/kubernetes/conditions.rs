@@ -65,13 +65,13 @@ fn condition(reported: &ReportedCondition, since: Timestamp) -> Condition {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const NOW: WallClock = WallClock(1_700_000_000_000);
     const LATER: WallClock = WallClock(NOW.0 + 60_000);
 
-    fn found(about: &str, status: &str, message: &str) -> ReportedCondition {
+    pub fn found(about: &str, status: &str, message: &str) -> ReportedCondition {
         ReportedCondition {
             slot: None,
             r#type: about.into(),

@@ -396,19 +396,8 @@ fn part(object: &DynamicObject, name: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use boot_proto::api::ReportedCondition;
-
+    use super::super::conditions::tests::found;
     use super::*;
-
-    fn found(about: &str, status: &str, message: &str) -> ReportedCondition {
-        ReportedCondition {
-            slot: None,
-            r#type: about.into(),
-            status: status.into(),
-            reason: "Why".into(),
-            message: message.into(),
-        }
-    }
 
     #[test]
     fn a_chassis_that_goes_on_as_it_is_costs_nothing() {

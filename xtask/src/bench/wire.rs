@@ -9,12 +9,29 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::usage::Usage;
+use crate::packages::Package;
 use crate::run::{output, run};
 
 /// The server's address.
 pub const SERVER: &str = "10.99.0.1";
 /// The client's address.
 pub const CLIENT: &str = "10.99.0.2";
+
+/// What the wire, and a look through it, need.
+pub const PACKAGES: &[Package] = &[
+    Package {
+        name: "curl",
+        program: "curl",
+    },
+    Package {
+        name: "iproute2",
+        program: "ip",
+    },
+    Package {
+        name: "util-linux",
+        program: "nsenter",
+    },
+];
 
 /// Two namespaces; they go away with it.
 pub struct Wire {

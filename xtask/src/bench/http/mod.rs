@@ -12,7 +12,7 @@ use self::servers::{Site, Target};
 use super::programs::build_release;
 use super::samples::{Samples, number, ratios};
 use super::table::Table;
-use super::wire::{Server, Wire};
+use super::wire::{self, Server, Wire};
 use crate::packages::need;
 use crate::run::say;
 
@@ -57,6 +57,7 @@ struct Measured {
 /// When a server does not serve.
 pub fn run(options: &HttpOptions) -> Result<()> {
     need(servers::PACKAGES)?;
+    need(wire::PACKAGES)?;
     let programs = match &options.programs {
         Some(folder) => folder.clone(),
         None => build_release(&["boot-server"])?,

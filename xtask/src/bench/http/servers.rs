@@ -23,18 +23,6 @@ pub const PACKAGES: &[Package] = &[
         name: "wrk",
         program: "wrk",
     },
-    Package {
-        name: "curl",
-        program: "curl",
-    },
-    Package {
-        name: "iproute2",
-        program: "ip",
-    },
-    Package {
-        name: "util-linux",
-        program: "nsenter",
-    },
 ];
 
 /// Which file is fetched.

@@ -22,7 +22,7 @@ use self::site::Site;
 use super::programs::build_release;
 use super::samples::number;
 use super::table::Table;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use crate::packages::need;
 use crate::run::say;
 
@@ -55,7 +55,7 @@ pub struct StormOptions {
 /// # Errors
 /// When the server does not serve, or a node fails.
 pub fn run(options: &StormOptions) -> Result<()> {
-    need(site::PACKAGES)?;
+    need(wire::PACKAGES)?;
     let programs = match &options.programs {
         Some(folder) => folder.clone(),
         None => build_release(&["boot-server"])?,

@@ -14,24 +14,7 @@ use tempfile::TempDir;
 
 use super::crowd::Outcome;
 use crate::bench::wire::{CLIENT, SERVER, Server, Wire};
-use crate::packages::Package;
 use crate::run::run;
-
-/// What network and check need.
-pub const PACKAGES: &[Package] = &[
-    Package {
-        name: "curl",
-        program: "curl",
-    },
-    Package {
-        name: "iproute2",
-        program: "ip",
-    },
-    Package {
-        name: "util-linux",
-        program: "nsenter",
-    },
-];
 
 /// The file that UEFI firmware of x86-64 is told to load.
 pub const LOADER: &str = "snponly.efi";

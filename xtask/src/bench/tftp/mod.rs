@@ -14,7 +14,7 @@ use self::peers::Peer;
 use super::programs::build_release;
 use super::samples::{Samples, number, ratios};
 use super::table::Table;
-use super::wire::{SERVER, Server, Wire};
+use super::wire::{self, SERVER, Server, Wire};
 use crate::packages::need;
 use crate::run::say;
 
@@ -79,6 +79,7 @@ struct Measured {
 /// When a server does not serve, or a transfer fails.
 pub fn run(options: &TftpOptions) -> Result<()> {
     need(peers::PACKAGES)?;
+    need(wire::PACKAGES)?;
     let programs = match &options.programs {
         Some(folder) => folder.clone(),
         None => build_release(&["boot-server"])?,

@@ -23,18 +23,6 @@ pub const PACKAGES: &[Package] = &[
         name: "atftpd",
         program: "atftpd",
     },
-    Package {
-        name: "curl",
-        program: "curl",
-    },
-    Package {
-        name: "iproute2",
-        program: "ip",
-    },
-    Package {
-        name: "util-linux",
-        program: "nsenter",
-    },
 ];
 
 /// A server that can be started.
