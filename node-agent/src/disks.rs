@@ -5,19 +5,28 @@
 //! disk, it may be formatted, and both of its ends are empty. Whatever is in
 //! doubt is left alone and said.
 
+mod absent;
+
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use boot_proto::boot_config::BootConfig;
 use boot_proto::resources::{DiskFormat, DiskMatch, DiskSpec, PartitionKind, PartitionSpec};
 
+use crate::clock::Clock;
 use crate::net::nics::is_like;
 
 /// Octets at either end of a disk or partition that must be zero: partition
 /// tables, file systems, LVM and RAID all have their marks there.
 const ENDS: u64 = 1 << 20;
+/// How long a disk may take to show up once udev is idle; nothing is mounted
+/// meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Devices that are no disks.
 const NO_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"];
 
@@ -150,13 +159,13 @@ fn partition_device(disk: &str, number: usize) -> String {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), DiskError> {
+pub fn run(clock: &dyn Clock) -> Result<(), DiskError> {
     let text = fs::read(crate::paths::Paths::default().boot_config()).map_err(DiskError::Config)?;
     let config: BootConfig =
         serde_json::from_slice(&text).map_err(|error| DiskError::Config(error.into()))?;
     // Not every image has udev; then the kernel's own names have to do.
     let _ = tool("udevadm", &["settle", "--timeout=30"], "");
-    let disks = read_disks(Path::new("/sys"), Path::new("/dev"));
+    let disks = wait_for(&config.system.disks, clock);
     let mut result = Ok(());
     for spec in &config.system.disks {
         match select(spec, &disks) {
@@ -164,7 +173,23 @@ pub fn run() -> Result<(), DiskError> {
             Err(why) => println!("{why}"),
         }
     }
+    let _ = tool("udevadm", &["settle", "--timeout=30"], "");
+    absent::give_up(&config.system.disks);
     result
+}
+
+/// The disks, once each entry has one or the patience is over: drives that spin
+/// up and USB show up late.
+fn wait_for(specs: &[DiskSpec], clock: &dyn Clock) -> Vec<Disk> {
+    let end = clock.now().after(PATIENCE);
+    loop {
+        let disks = read_disks(Path::new("/sys"), Path::new("/dev"));
+        let is_absent = |spec: &DiskSpec| !disks.iter().any(|disk| fits(&spec.matches, disk));
+        if !specs.iter().any(is_absent) || clock.now() >= end {
+            return disks;
+        }
+        clock.sleep(LOOK_AGAIN);
+    }
 }
 
 fn prepare(spec: &DiskSpec, disk: &Disk) -> Result<(), DiskError> {

@@ -8,10 +8,11 @@
 
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use boot_proto::ids::MacAddr;
 use ureq::Agent;
+use ureq::http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
@@ -223,13 +224,27 @@ pub fn refused(url: &str, mut response: Response<ureq::Body>) -> HttpError {
         .take(4096)
         .read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
-    let retry_after = response.headers().get("retry-after");
+    let retry_after_secs = retry_after_secs(response.headers());
     HttpError::Status {
         url: url.to_owned(),
         status: response.status().as_u16(),
         body: text.chars().take(REASON_CHARS).collect(),
-        retry_after_secs: retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok()),
+        retry_after_secs,
     }
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3) in seconds. A date is held against the
+/// answer's own `Date`, since a machine that boots may have any clock; who gives
+/// one has a clock and sends the other (§6.6.1).
+fn retry_after_secs(headers: &HeaderMap) -> Option<u64> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse() {
+        return Some(seconds);
+    }
+    let moment = |text: &str| -> Option<SystemTime> { httpdate::parse_http_date(text).ok() };
+    let (then, now) = (moment(value)?, moment(text(DATE)?)?);
+    Some(then.duration_since(now).unwrap_or_default().as_secs())
 }
 
 /// The URL of a route of boot-server that concerns one machine.
@@ -307,6 +322,29 @@ mod tests {
             ("http://10.0.0.1:8080", None, true, "http://10.0.0.1:8080"),
         ] {
             assert_eq!(face(server, port, is_pinned), expected, "{server}");
+        }
+    }
+
+    #[test]
+    fn come_back_in_seconds_or_at_a_date() {
+        let now = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        for (retry_after, date, expected) in [
+            (" 7 ", None, Some(7)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", now, Some(120)),
+            // The two older forms that every recipient has to read.
+            ("Sunday, 06-Nov-94 08:49:47 GMT", now, Some(10)),
+            ("Sun Nov  6 08:49:38 1994", now, Some(1)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", now, Some(0)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", None, None),
+            ("-1", now, None),
+            ("soon", now, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, date.parse().unwrap());
+            }
+            assert_eq!(retry_after_secs(&headers), expected, "{retry_after}");
         }
     }
 

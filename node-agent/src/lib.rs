@@ -26,6 +26,7 @@ pub mod recovery;
 pub mod reporter;
 pub mod root_dir;
 pub mod show;
+pub mod systemd;
 pub mod tls;
 pub mod trust;
 pub mod watchdog;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use boot_proto::boot_config::BootConfig;
 use boot_proto::quantity::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use node_agent::clock::SystemClock;
 use node_agent::initramfs::drivers::DriverSet;
 use node_agent::initramfs::{self, Compression, Options};
 use node_agent::root_dir::{EmptyRoot, RootDir};
@@ -94,7 +95,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Initramfs(arguments) => build_initramfs(arguments),
         Command::Plan(arguments) => print_plan(&arguments),
-        Command::Disks => node_agent::disks::run().map_err(Into::into),
+        Command::Disks => node_agent::disks::run(&SystemClock).map_err(Into::into),
         Command::Join => node_agent::join::run().map_err(Into::into),
     };
     match result {

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod identity;
+mod mount_order;
 mod network;
 pub(crate) mod scripts;
 mod storage;

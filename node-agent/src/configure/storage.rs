@@ -53,6 +53,7 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
         line(&mut text, entry);
     }
     changes.add(Change::file("/etc/fstab", text));
+    super::mount_order::add(system.fstab.iter().chain(&disks), changes);
     if !system.disks.is_empty() {
         add_unit(changes);
     }

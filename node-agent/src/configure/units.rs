@@ -15,7 +15,7 @@ const SEARCHED: [&str; 3] = [
     "/usr/lib/systemd/system",
 ];
 /// Name of the unit that joins the cluster.
-const JOIN_UNIT: &str = "node-agent-join.service";
+pub(super) const JOIN_UNIT: &str = "node-agent-join.service";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
     if let Some(join) = &machine.config.join {
@@ -39,7 +39,6 @@ fn join_unit(cluster: &str) -> String {
          Description=Join the Kubernetes cluster {cluster}\n\
          Wants=network-online.target\n\
          After=network-online.target containerd.service crio.service moonfarm-images.service\n\
-         RequiresMountsFor=/var/lib/kubelet\n\
          ConditionPathExists=/run/moonfarm/boot-config.json\n\
          # An API server that is away for an hour must not end the attempts.\n\
          StartLimitIntervalSec=0\n\
