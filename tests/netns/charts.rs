@@ -6,63 +6,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use moonfarm_tests::charts::{checkout, install_crds, install_kinds};
 use moonfarm_tests::kube::{ControlPlane, Options};
 use moonfarm_tests::lab::{Namespace, process};
 use moonfarm_tests::needs;
-
-/// The root of the checkout.
-pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Helm against an API server.
-pub struct Helm<'a> {
-    pub program: PathBuf,
-    pub plane: &'a ControlPlane,
-    pub network: &'a Namespace,
-}
-
-impl Helm<'_> {
-    /// Installs or upgrades a release, as an operator would.
-    pub fn install(
-        &self,
-        release: &str,
-        chart: &Path,
-        namespace: &str,
-        values: &Path,
-        set: &[&str],
-    ) {
-        let mut command = self.network.command(&self.program);
-        command
-            .env("KUBECONFIG", self.plane.kubeconfig())
-            .env("HOME", self.plane.folder())
-            .args(["upgrade", "--install", release])
-            .arg(chart)
-            .args(["--namespace", namespace, "--create-namespace", "--values"])
-            .arg(values);
-        for value in set {
-            command.args(["--set", value]);
-        }
-        process::output(command).unwrap_or_else(|error| panic!("{}", error.chain()));
-    }
-}
-
-/// Makes the resources' kinds known.
-pub fn install_crds(plane: &ControlPlane) {
-    let folder = checkout().join("deploy/crds").display().to_string();
-    plane
-        .kubectl_output(&["apply", "--server-side", "-f", &folder])
-        .unwrap();
-    plane
-        .kubectl_output(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "crd",
-            "--all",
-        ])
-        .unwrap();
-}
 
 /// Each chart with each of its `ci` values.
 fn cases() -> Vec<(String, PathBuf)> {
@@ -108,6 +55,7 @@ fn charts_pass_lint_and_a_real_api_server_takes_them() {
     let plane = ControlPlane::start(&options, &mut |_| {})
         .unwrap_or_else(|error| panic!("{}", error.chain()));
     install_crds(&plane);
+    install_kinds(&plane, &tools.join("crds"));
     plane
         .kubectl_output(&["create", "namespace", "farm"])
         .unwrap();
@@ -132,7 +80,6 @@ fn charts_pass_lint_and_a_real_api_server_takes_them() {
         ];
         let text = process::output(helm(&tools.join("helm"), &render))
             .unwrap_or_else(|error| panic!("{}", error.chain()));
-        let text = without_unknown_kinds(&text);
         let rendered = folder.path().join("rendered.yaml");
         fs::write(&rendered, &text).unwrap();
         let count = text
@@ -160,19 +107,6 @@ fn charts_pass_lint_and_a_real_api_server_takes_them() {
         );
         eprintln!("{file}: {count} objects");
     }
-}
-
-/// cert-manager's and Prometheus' kinds are others' to install; their objects are
-/// checked by Helm's rendering alone.
-fn without_unknown_kinds(text: &str) -> String {
-    let is_known = |document: &&str| {
-        !document.contains("apiVersion: cert-manager.io/")
-            && !document.contains("apiVersion: monitoring.coreos.com/")
-    };
-    text.split("\n---")
-        .filter(is_known)
-        .collect::<Vec<_>>()
-        .join("\n---")
 }
 
 /// Arguments that the charts give our programs are arguments that these take.
@@ -214,4 +148,48 @@ fn the_programs_take_the_arguments_that_the_chart_gives() {
         }
     }
     assert_eq!(checked, 2);
+}
+
+/// What the schema or the chart itself refuses, and the word that it says.
+#[test]
+fn wrong_values_are_refused_with_their_place() {
+    let Some(tools) = needs::folder("MOONFARM_TOOLS") else {
+        return;
+    };
+    let endpoint = "controlPlaneEndpoint=10.0.0.1:6443";
+    for (chart, set, word) in [
+        ("control-plane", "typo=1", "typo"),
+        (
+            "control-plane",
+            "controlPlaneEndpoint=10.0.0.1",
+            "HOST:PORT",
+        ),
+        ("control-plane", "etcd.replicas=2", "/etcd/replicas"),
+        (
+            "control-plane",
+            "kubernetesVersion=v1.33.1",
+            "kubernetesVersion",
+        ),
+        (
+            "control-plane",
+            "apiServer.version=1.36",
+            "/apiServer/version",
+        ),
+        (
+            "control-plane",
+            "etcd.backup.schedule=daily",
+            "/etcd/backup/schedule",
+        ),
+        ("moonfarm", "typo=1", "typo"),
+        ("moonfarm", "store.kind=etcd", "/store/kind"),
+    ] {
+        let mut render = vec!["template", "release", chart];
+        if chart == "control-plane" {
+            render.extend(["--set", endpoint]);
+        }
+        render.extend(["--set", set]);
+        let refused = process::output(helm(&tools.join("helm"), &render));
+        let told = refused.expect_err(set).chain();
+        assert!(told.contains(word), "{set}: {told}");
+    }
 }

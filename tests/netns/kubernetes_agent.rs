@@ -7,13 +7,12 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use moonfarm_tests::charts::{checkout, install_crds};
 use moonfarm_tests::kube::{ControlPlane, Options};
 use moonfarm_tests::lab::{Namespace, Process, ProcessSpec};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 use serde_json::Value;
-
-use crate::charts::{checkout, install_crds};
 
 /// A Secret, a Chassis whose machines belong to a pool, and that pool.
 pub const FARM: &str = r#"

@@ -4,9 +4,9 @@
 
 use std::fs;
 
+use moonfarm_tests::charts::checkout;
 use moonfarm_tests::lab::process::output;
 
-use crate::charts::checkout;
 use crate::kubernetes_agent::Lab;
 
 /// Who finds a mistake beside `boot-server check`.

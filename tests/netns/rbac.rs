@@ -6,13 +6,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moonfarm_tests::charts::checkout;
 use moonfarm_tests::lab::process::output;
 use moonfarm_tests::lab::{Process, ProcessSpec};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 use serde_json::Value;
 
-use crate::charts::checkout;
 use crate::kubernetes_agent::{FARM, Lab};
 
 /// A Profile that is right, and a NodePool that is not.

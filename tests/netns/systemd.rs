@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use moonfarm_tests::charts::checkout;
 use moonfarm_tests::lab::process::run;
 use moonfarm_tests::needs;
-
-use crate::charts::checkout;
 
 /// Exposure as systemd counts it, in tenths, from 0 (none) to 100.
 const MOST_EXPOSED: &str = "25";

@@ -5,6 +5,7 @@ mod bonds;
 mod damaged_image;
 mod facts;
 mod failures;
+mod hosted;
 mod images;
 mod lab;
 mod loaders;

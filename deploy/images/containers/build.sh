@@ -6,7 +6,8 @@
 # PROGRAMS is a folder with boot-server, chassis-agent and node-agent; TOOLS one
 # with kubeadm, kubectl, etcdctl and etcdutl, for the hosted control plane's jobs.
 # Each image becomes OUTPUT/NAME.tar, an OCI archive, which `skopeo copy` and
-# `ctr images import` take. Needs buildah; as root it runs in a chroot, with no
+# `ctr images import` take. LOADERS names the folder with iPXE's loaders, BUSYBOX the
+# static busybox of the tools, where they are elsewhere. Needs buildah; as root it runs in a chroot, with no
 # daemon and no namespaces. `cargo xtask image containers` runs it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,17 +31,23 @@ prepare() {
     printf 'root:x:0:\nmoonfarm:x:%s:\n' "$1" >"$work/context/root/etc/group"
 }
 
-# finish NAME USER ENTRYPOINT
+# finish NAME USER ENTRYPOINT ARGUMENT...: an image that ran once with these arguments.
 finish() {
     rm -f "$output/$1.tar"
     buildah build --quiet --isolation chroot --timestamp 0 --build-arg "PROGRAM=$1" \
         --build-arg "USER=$2" --tag "moonfarm/$1:$version" \
         --file "$here/Containerfile" "$work/context" >/dev/null
-    container=$(buildah from --pull=never "moonfarm/$1:$version")
-    buildah config --entrypoint "[\"$3\"]" "$container"
-    buildah commit --quiet --timestamp 0 "$container" "oci-archive:$output/$1.tar:moonfarm/$1:$version" >/dev/null
+    name=$1 entry=$3
+    container=$(buildah from --pull=never "moonfarm/$name:$version")
+    buildah config --entrypoint "[\"$entry\"]" "$container"
+    buildah commit --quiet --timestamp 0 "$container" "oci-archive:$output/$name.tar:moonfarm/$name:$version" >/dev/null
+    # After the commit: what a run leaves behind is not in the image.
+    shift 3
+    buildah run --isolation chroot "$container" -- "$entry" "$@" >"$work/said" 2>&1 \
+        || { cat "$work/said" >&2; echo "$name: $entry $* does not run in its image" >&2
+             rm "$output/$name.tar"; exit 1; }
     buildah rm "$container" >/dev/null
-    echo "$output/$1.tar"
+    echo "$output/$name.tar"
 }
 
 # A dynamic program would look for libraries that no image has.
@@ -58,7 +65,7 @@ for program in boot-server chassis-agent node-agent; do
             [ -e "$loader" ] && install -m 0644 "$loader" "$work/context/root/usr/lib/ipxe/"
         done
     fi
-    finish "$program" "$user" "/$program"
+    finish "$program" "$user" "/$program" --help
     user=$((user + 1))
 done
 
@@ -68,10 +75,11 @@ mkdir -p "$work/context/root/bin" "$work/context/root/usr/local/bin"
 for tool in kubeadm kubectl etcdctl etcdutl; do
     install -m 0755 "$tools/$tool" "$work/context/root/usr/local/bin/"
 done
-busybox=$(command -v busybox) || { echo "there is no busybox: install busybox-static" >&2; exit 1; }
-is_static "$busybox" || { echo "$busybox is not static: install busybox-static" >&2; exit 1; }
+busybox=${BUSYBOX:-$(command -v busybox)} || { echo "there is no busybox: install busybox-static" >&2; exit 1; }
+is_static "$busybox" || { echo "$busybox is not static: install busybox-static, or name one with BUSYBOX" >&2; exit 1; }
 install -m 0755 "$busybox" "$work/context/root/bin/busybox"
-for applet in $("$busybox" --list); do
+applets=$("$busybox" --list)
+for applet in $applets; do
     [ "$applet" = busybox ] || ln -s busybox "$work/context/root/bin/$applet"
 done
-finish control-plane-tools 65532 /bin/sh
+finish control-plane-tools 65532 /bin/sh -c "kubeadm version && kubectl version --client && etcdctl version && etcdutl version && id -u"

@@ -2,6 +2,7 @@
 //! controller manager as child processes, the cluster prepared by kubeadm's own
 //! phases, so that a stock `kubeadm join` with a token and a CA hash works.
 
+mod access;
 mod ca;
 mod components;
 mod config;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use crate::lab::process::output;
 use crate::lab::{LabError, Process};
+
+pub use access::Access;
 
 /// Where and how to run a control plane.
 #[derive(Clone, Debug)]

@@ -14,17 +14,58 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::kube::ControlPlane;
+use crate::kube::{Access, ControlPlane};
 use crate::lab::{LabError, Process, ProcessSpec};
 use crate::wait::until;
 use root::Root;
 use template::Template;
 
+/// A cluster whose pods are run.
+pub trait Cluster: std::fmt::Debug {
+    /// Runs kubectl as administrator and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError>;
+    /// `HOST:PORT` of its API server.
+    fn endpoint(&self) -> String;
+    /// The file with its CA.
+    fn authority(&self) -> PathBuf;
+}
+
+impl Cluster for ControlPlane {
+    fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError> {
+        self.kubectl_output(arguments)
+    }
+
+    fn endpoint(&self) -> String {
+        self.endpoint()
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.folder().join("pki/ca.crt")
+    }
+}
+
+impl Cluster for Access {
+    fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError> {
+        self.run(arguments)
+    }
+
+    fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.authority.clone()
+    }
+}
+
 /// Where pods run.
 #[derive(Debug)]
 pub struct Pods<'a> {
-    /// The API server that has them.
-    pub plane: &'a ControlPlane,
+    /// The cluster that has them.
+    pub cluster: &'a dyn Cluster,
     /// Kubernetes namespace of the pods.
     pub namespace: String,
     /// Network namespace to run them in.
@@ -54,6 +95,17 @@ impl Pods<'_> {
             .args(["--mount", "--propagation", "private", "sh", "-c"])
             .args([root.script(&words)])
             .spawn()
+    }
+
+    /// Writes the volumes of a pod that runs anew from what the cluster has now, as
+    /// a kubelet does it from time to time.
+    ///
+    /// # Errors
+    /// When a volume's source is not there.
+    pub fn refresh(&self, workload: &str, container: &str, pod: &str) -> Result<(), LabError> {
+        let template = Template::of(&self.get(workload)?)?;
+        let container = template.container(container)?;
+        Root::prepare(self, &template, container, pod).map(drop)
     }
 
     /// Runs a container to its end, as of a job; returns what it wrote.
@@ -89,7 +141,7 @@ impl Pods<'_> {
     }
 
     fn get(&self, object: &str) -> Result<Value, LabError> {
-        let text = self.plane.kubectl_output(&[
+        let text = self.cluster.kubectl(&[
             "--namespace",
             &self.namespace,
             "get",
@@ -100,9 +152,13 @@ impl Pods<'_> {
         serde_json::from_str(&text).map_err(|error| LabError::Other(format!("{object}: {error}")))
     }
 
-    fn token(&self, account: &str) -> Result<String, LabError> {
-        let arguments = ["--namespace", &self.namespace, "create", "token", account];
-        Ok(self.plane.kubectl_output(&arguments)?.trim().to_owned())
+    /// A token of a service account, for an audience or for the API server.
+    fn token(&self, account: &str, audience: Option<&str>) -> Result<String, LabError> {
+        let mut arguments = vec!["--namespace", &self.namespace, "create", "token", account];
+        if let Some(audience) = audience {
+            arguments.extend(["--audience", audience]);
+        }
+        Ok(self.cluster.kubectl(&arguments)?.trim().to_owned())
     }
 }
 

@@ -43,6 +43,7 @@ impl Root {
             environment: Vec::new(),
         };
         root.system(pods)?;
+        root.entry(pods, container)?;
         root.account(pods, template, &base)?;
         for mount in items(container, "volumeMounts") {
             let name = text(mount, "name");
@@ -82,6 +83,21 @@ impl Root {
         Ok(())
     }
 
+    /// The program at the place where its image has it, where a command names that.
+    fn entry(&self, pods: &Pods<'_>, container: &Value) -> Result<(), LabError> {
+        let command = items(container, "command").first().and_then(Value::as_str);
+        let Some(name) = command.and_then(|it| it.strip_prefix('/')) else {
+            return Ok(());
+        };
+        let has = |folder: &PathBuf| folder.join(name).is_file();
+        let Some(index) = pods.programs.iter().position(has) else {
+            return Ok(());
+        };
+        let link = self.folder.join(name);
+        let _ = fs::remove_file(&link);
+        symlink(format!("/opt/{index}/{name}"), &link).map_err(LabError::file("linking", &link))
+    }
+
     fn account(
         &mut self,
         pods: &Pods<'_>,
@@ -94,13 +110,13 @@ impl Root {
         }
         let folder = base.join("account");
         create(&folder)?;
-        self.put(&folder.join("token"), pods.token(account)?.as_bytes())?;
+        self.put(&folder.join("token"), pods.token(account, None)?.as_bytes())?;
         self.put(&folder.join("namespace"), pods.namespace.as_bytes())?;
-        let authority = pods.plane.folder().join("pki/ca.crt");
+        let authority = pods.cluster.authority();
         let authority = fs::read(&authority).map_err(LabError::file("reading", &authority))?;
         self.put(&folder.join("ca.crt"), &authority)?;
         self.mount(&folder, ACCOUNT)?;
-        let endpoint = pods.plane.endpoint();
+        let endpoint = pods.cluster.endpoint();
         let (host, port) = endpoint.split_once(':').unwrap_or((&endpoint, "443"));
         self.environment
             .push(format!("KUBERNETES_SERVICE_HOST={host}"));
@@ -139,6 +155,13 @@ impl Root {
             .iter()
             .chain([volume])
         {
+            let token = &source["serviceAccountToken"];
+            if token.is_object() {
+                let account = text(&template.spec, "serviceAccountName");
+                let token_text = pods.token(account, token["audience"].as_str())?;
+                self.put(&folder.join(text(token, "path")), token_text.as_bytes())?;
+                continue;
+            }
             self.fill(pods, source, &folder)?;
         }
         Ok(folder)
@@ -186,11 +209,16 @@ impl Root {
     /// A file that the pod's group may read, as `defaultMode: 0440` with fsGroup.
     fn put(&self, path: &Path, content: &[u8]) -> Result<(), LabError> {
         create(path.parent().unwrap_or(path))?;
-        write(path, content)?;
+        // A program that reads it meanwhile has the old file or the new one.
+        let mut next = path.as_os_str().to_owned();
+        next.push(".next");
+        let next = PathBuf::from(next);
+        write(&next, content)?;
         let group = u32::try_from(self.group).ok();
-        chown(path, Some(0), group).map_err(LabError::file("giving away", path))?;
+        chown(&next, Some(0), group).map_err(LabError::file("giving away", &next))?;
         let mode = fs::Permissions::from_mode(0o440);
-        fs::set_permissions(path, mode).map_err(LabError::file("closing", path))
+        fs::set_permissions(&next, mode).map_err(LabError::file("closing", &next))?;
+        fs::rename(&next, path).map_err(LabError::file("replacing", path))
     }
 
     fn writable(&self, folder: PathBuf) -> Result<PathBuf, LabError> {

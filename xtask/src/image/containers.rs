@@ -2,7 +2,7 @@
 //! `deploy/images/containers/build.sh`, which needs buildah and no daemon.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -75,7 +75,33 @@ pub fn build(options: &ContainerOptions) -> Result<PathBuf> {
                 .with_context(|| format!("copying {tool}"))?;
         }
         command.arg(folder);
+        command.env("BUSYBOX", static_busybox(work.path())?);
     }
     run(&mut command)?;
     Ok(output)
+}
+
+/// Debian's static busybox, out of its package: installing that would take the place
+/// of the ordinary one.
+fn static_busybox(work: &Path) -> Result<PathBuf> {
+    let folder = work.join("busybox");
+    fs::create_dir(&folder).context("creating a folder for busybox")?;
+    run(Command::new("apt-get")
+        .args(["download", "--quiet", "busybox-static"])
+        // apt's own user, which it would download as, may not write there.
+        .args(["--option", "APT::Sandbox::User=root"])
+        .current_dir(&folder))
+    .context("fetching the package busybox-static")?;
+    let mut packages = fs::read_dir(&folder)
+        .context("looking for the package")?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|it| it == "deb"));
+    let package = packages.next().context("apt-get left no package")?;
+    run(Command::new("dpkg-deb")
+        .arg("--extract")
+        .arg(&package)
+        .arg(&folder))?;
+    let program = ["bin/busybox", "usr/bin/busybox"].map(|path| folder.join(path));
+    let found = program.into_iter().find(|path| path.is_file());
+    found.context("the package busybox-static has no busybox")
 }

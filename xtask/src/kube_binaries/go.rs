@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::PROGRAMS;
 use crate::run::{is_installed, output, run, say};
 
 /// Identifies what would be made of these files: sources, versions and flags.
@@ -20,14 +19,14 @@ pub fn recipe_digest(recipe: &Path, files: &[&str]) -> Result<String> {
     Ok(hex::encode(&hash.finalize()[..6]))
 }
 
-/// Builds every program into `folder` with a Go of at least the given version.
-pub fn build(recipe: &Path, go: &str, folder: &Path) -> Result<()> {
+/// Builds programs into `folder` with a Go of at least the given version.
+pub fn build(recipe: &Path, go: &str, programs: &[&str], folder: &Path) -> Result<()> {
     check_go(go)?;
-    for (at, program) in PROGRAMS.iter().enumerate() {
+    for (at, program) in programs.iter().enumerate() {
         say(&format!(
             "building {program} ({} of {})",
             at + 1,
-            PROGRAMS.len()
+            programs.len()
         ));
         run(Command::new(recipe.join("build.sh"))
             .arg(folder)

@@ -1,6 +1,7 @@
 //! The Kubernetes programs that images, demo and tests use: given by the
 //! operator, downloaded from upstream, or built from Go modules.
 
+mod crds;
 mod download;
 mod go;
 pub mod tools;
@@ -23,6 +24,15 @@ pub const PROGRAMS: [&str; 7] = [
     "kubeadm",
     "kubectl",
     "kubelet",
+];
+
+/// Those of the next minor that an upgrade of a hosted control plane is tried with.
+const NEXT: [&str; 5] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubeadm",
+    "kubectl",
 ];
 
 /// Where the programs are.
@@ -65,8 +75,30 @@ pub fn provide() -> Result<KubeBinaries> {
         "no upstream download in reach: building Kubernetes {} from Go modules",
         versions.kubernetes
     ));
-    cache::make_once(&built, |partial| go::build(&recipe, &versions.go, partial))?;
+    cache::make_once(&built, |partial| {
+        go::build(&recipe, &versions.go, &PROGRAMS, partial)
+    })?;
     Ok(KubeBinaries { folder: built })
+}
+
+/// Builds the control plane's programs of the next minor, which takes a quarter of
+/// an hour the first time; returns their folder.
+///
+/// # Errors
+/// When there is no Go, or they cannot be built.
+pub fn provide_next() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("MOONFARM_KUBE_NEXT").filter(|it| !it.is_empty()) {
+        return Ok(PathBuf::from(folder));
+    }
+    let recipe = cache::checkout().join("deploy/kubernetes/next");
+    let versions = Versions::read(&recipe.join("go.mod"))?;
+    let digest = go::recipe_digest(&recipe, &["build.sh", "go.mod", "go.sum"])?;
+    let name = format!("{}-{digest}", versions.kubernetes);
+    let folder = cache::folder()?.join("kubernetes").join(name);
+    cache::make_once(&folder, |partial| {
+        go::build(&recipe, &versions.go, &NEXT, partial)
+    })?;
+    Ok(folder)
 }
 
 fn given(folder: &Path) -> Result<KubeBinaries> {

@@ -1,12 +1,12 @@
-//! Programs of others, built from Go modules outside of Kubernetes' own: Helm, and
-//! what takes and restores etcd's snapshots.
+//! Programs of others, built from Go modules outside of Kubernetes' own: Helm, what
+//! takes and restores etcd's snapshots, and konnectivity. Beside them are others' CRDs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::go;
+use super::{crds, go};
 use crate::cache;
 use crate::run::{run, say};
 
@@ -18,7 +18,7 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         name: "helm",
         module: "deploy/helm",
@@ -34,27 +34,37 @@ const TOOLS: [Tool; 3] = [
         module: "deploy/kubernetes/etcd-tools",
         package: "go.etcd.io/etcd/etcdutl/v3",
     },
+    // Named as their images have them.
+    Tool {
+        name: "proxy-server",
+        module: "deploy/kubernetes/konnectivity",
+        package: "sigs.k8s.io/apiserver-network-proxy/cmd/server",
+    },
+    Tool {
+        name: "proxy-agent",
+        module: "deploy/kubernetes/konnectivity",
+        package: "sigs.k8s.io/apiserver-network-proxy/cmd/agent",
+    },
 ];
 
-/// The folder with every tool, made if it is not there.
+/// The folder with every tool and `crds` with others' CRDs, made if it is not there.
 ///
 /// # Errors
 /// When there is no Go, or a module cannot be fetched or built.
 pub fn provide() -> Result<PathBuf> {
     let mut names = Vec::new();
-    for tool in &TOOLS {
-        names.push(go::recipe_digest(&module(tool), &["go.mod", "go.sum"])?);
+    let modules = TOOLS.iter().map(|tool| tool.module).chain([crds::MODULE]);
+    for module in modules {
+        let recipe = cache::checkout().join(module);
+        names.push(go::recipe_digest(&recipe, &["go.mod", "go.sum"])?);
     }
     names.dedup();
     let folder = cache::folder()?.join("tools").join(names.join("-"));
     cache::make_once(&folder, |partial| {
-        TOOLS.iter().try_for_each(|tool| build(tool, partial))
+        TOOLS.iter().try_for_each(|tool| build(tool, partial))?;
+        crds::copy_into(&partial.join("crds"))
     })?;
     Ok(folder)
-}
-
-fn module(tool: &Tool) -> PathBuf {
-    cache::checkout().join(tool.module)
 }
 
 fn build(tool: &Tool, folder: &Path) -> Result<()> {
@@ -72,7 +82,7 @@ fn build(tool: &Tool, folder: &Path) -> Result<()> {
         ])
         .arg(folder.join(tool.name))
         .arg(tool.package)
-        .current_dir(module(tool))
+        .current_dir(cache::checkout().join(tool.module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")
         .env("GOWORK", "off");

@@ -136,6 +136,10 @@ impl Stage {
     fn provide(self, command: &mut Command, extent: Extent) -> Result<()> {
         if self.needs_image() {
             farm::provide()?.set(command);
+            if extent == Extent::All {
+                command.env("MOONFARM_TOOLS", kube_binaries::tools::provide()?);
+                command.env("MOONFARM_KUBE_NEXT", kube_binaries::provide_next()?);
+            }
             return Ok(());
         }
         command.env("MOONFARM_PROGRAMS", farm::build_programs()?);

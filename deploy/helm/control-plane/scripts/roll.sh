@@ -1,6 +1,7 @@
-# Rolls the pods whose CA changed since this looked last: leaf certificates are
-# read again by themselves, a CA is not. Wants NAME and WORKLOADS, words of the form
-# KIND/NAME=SECRET,SECRET…
+# Rolls the pods whose certificates changed since this looked last, of those that
+# are read only once: every CA, and the one that konnectivity's server shows. Other
+# leaf certificates are read again by themselves. Wants NAME and WORKLOADS, words of
+# the form KIND/NAME=SECRET,SECRET…
 set -eu
 key=moonfarm.dev/pki
 for entry in $WORKLOADS; do
@@ -14,7 +15,7 @@ for entry in $WORKLOADS; do
         continue
     fi
     if [ -n "$was" ]; then
-        echo "$workload: its CA changed, rolling"
+        echo "$workload: its certificates changed, rolling"
         kubectl patch "$workload" --type merge \
             -p "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"$key\":\"$now\"}}}}}"
     fi

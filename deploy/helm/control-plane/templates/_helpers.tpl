@@ -122,6 +122,8 @@ securityContext: {{- include "cp.confined" .root | nindent 2 }}
 {{- $service := printf "%s-apiserver" (include "cp.name" .) -}}
 {{- $names := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) "localhost" "127.0.0.1" (include "cp.host" .) -}}
 {{- with .Values.apiServer.service.loadBalancerIP }}{{ $names = append $names . }}{{ end -}}
+{{- /* konnectivity's agents are shown the same certificate. */ -}}
+{{- if .Values.konnectivity.enabled }}{{ with .Values.konnectivity.host }}{{ $names = append $names . }}{{ end }}{{ end -}}
 {{- concat $names .Values.certificates.extraSANs | uniq | toYaml -}}
 {{- end -}}
 
