@@ -16,6 +16,7 @@ pub mod init;
 pub mod initramfs;
 pub mod join;
 pub mod kernel;
+pub mod kernel_panic;
 pub mod log;
 pub mod memory;
 pub mod modules;

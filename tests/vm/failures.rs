@@ -391,33 +391,48 @@ fn spoil_image(field: &Field, case: &Case) {
 }
 
 /// Systemd is handed an armed watchdog: a root that hangs before it feeds it is
-/// reset.
+/// reset. And where init ends, so that the kernel panics, the kernel restarts.
 #[test]
-fn a_hang_between_the_agent_and_systemd_is_a_reset() {
+fn a_root_that_hangs_or_panics_is_a_restart() {
     if !needs::has_virtual_machines() {
         return;
     }
     let scratch = tempfile::tempdir().expect("a folder");
-    let hanging = images::hanging_program();
-    let case = Case {
-        name: "hang",
-        root: Some(images::squashfs(
+    let root = |init: Vec<u8>| {
+        images::squashfs(
             scratch.path(),
-            &[("usr/lib/systemd/systemd", &hanging)],
+            &[("usr/lib/systemd/systemd", &init)],
             &[("sbin/init", "../usr/lib/systemd/systemd")],
-        )),
-        words: "moonfarm.watchdog=20",
-        ..Case::default()
+        )
     };
-    let cases = [case];
+    let cases = [
+        Case {
+            name: "hang",
+            root: Some(root(images::hanging_program())),
+            words: "moonfarm.watchdog=20",
+            ..Case::default()
+        },
+        Case {
+            name: "kernel-panic",
+            root: Some(root(images::ending_program())),
+            words: "moonfarm.watchdog=0",
+            ..Case::default()
+        },
+    ];
     let Some(field) = Field::start(&cases, &[]) else {
         return;
     };
-    let hung = field.power_on(0, &cases[0]);
-    hung.machine
-        .wait_for_console("starting /sbin/init of the new root", TO_THE_END)
-        .unwrap_or_else(|error| panic!("{}", error.chain()));
-    hung.begins_again(2);
+    let lost = [(0, "starting /sbin/init"), (1, "Kernel panic")]
+        .map(|(at, words)| (field.power_on(at, &cases[at]), words));
+    for (machine, words) in &lost {
+        machine
+            .machine
+            .wait_for_console(words, TO_THE_END)
+            .unwrap_or_else(|error| panic!("{}", error.chain()));
+    }
+    for (machine, _) in &lost {
+        machine.begins_again(2);
+    }
 }
 
 /// Links without carrier, nobody who answers DHCP, a boot config that is refused:

@@ -115,13 +115,21 @@ pub fn shell() -> Archive {
     archive
 }
 
-/// A program for x86-64 Linux that does nothing for ever: an ELF header, one
-/// segment, and `pause` in a loop.
+/// A program for x86-64 Linux that does nothing for ever: `pause` in a loop.
 pub fn hanging_program() -> Vec<u8> {
+    program(&[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7])
+}
+
+/// One that ends at once: `exit(0)`.
+pub fn ending_program() -> Vec<u8> {
+    program(&[0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05])
+}
+
+/// An ELF header, one segment, and this code.
+fn program(code: &[u8]) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
-    const CODE: [u8; 9] = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
     const HEADERS: u64 = 64 + 56;
-    let length = HEADERS + CODE.len() as u64;
+    let length = HEADERS + code.len() as u64;
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     elf.extend(2u16.to_le_bytes());
     elf.extend(62u16.to_le_bytes());
@@ -138,6 +146,6 @@ pub fn hanging_program() -> Vec<u8> {
     for number in [0, BASE, BASE, length, length, 4096] {
         elf.extend(number.to_le_bytes());
     }
-    elf.extend(CODE);
+    elf.extend(code);
     elf
 }

@@ -16,11 +16,13 @@ use std::time::Duration;
 use boot_proto::boot_config::BootConfig;
 use boot_proto::cmdline::BootArguments;
 use boot_proto::report::{BootReport, MachineFacts, Phase, PhaseTime, Progress, VERSION};
+use boot_proto::resources::OnFailure;
 use boot_proto::time::Monotonic;
 
 use crate::configure::{Machine, default_tmpfs};
 use crate::fetch::ClockSync;
 use crate::kernel::{Kernel, Mount};
+use crate::kernel_panic;
 use crate::log::{Log, chain};
 use crate::memory::Budget;
 use crate::modules::load::Loader;
@@ -140,6 +142,9 @@ impl<'a> Boot<'a> {
         self.walk(&plan::mounts(&self.world.paths))?;
         let cmdline = fs::read_to_string(self.world.paths.at("proc/cmdline")).unwrap_or_default();
         self.state.arguments = BootArguments::parse(&cmdline);
+        if self.state.arguments.recovery.on_failure != Some(OnFailure::Wait) {
+            kernel_panic::restart_after(&self.world.paths.at("proc"), &cmdline, self.world.log);
+        }
         let opening = plan::opening(&self.state.arguments, &self.world.paths);
         for step in opening.iter().skip(1) {
             self.walk(step)?;

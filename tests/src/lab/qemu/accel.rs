@@ -41,9 +41,12 @@ impl Accelerator {
     pub(super) const fn option(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            // Translated code is kept in 256 MiB a machine, not in a quarter of
-            // the host's memory.
-            Self::Tcg => "tcg,thread=multi,tb-size=256",
+            // One thread for all of a machine's processors: QEMU before 8.1 may
+            // keep the translation of an instruction that another processor is
+            // changing, and a kernel that changes its own code then dies of a
+            // breakpoint that is no longer there ("int3: 0000"). Translated code is
+            // kept in 256 MiB a machine, not in a quarter of the host's memory.
+            Self::Tcg => "tcg,thread=single,tb-size=256",
         }
     }
 
