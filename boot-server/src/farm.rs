@@ -36,7 +36,7 @@ use crate::store::{Database, StoreError};
 
 pub use chassis::LearnedChassis;
 pub use membership::{MOVING, Words, moving, with};
-pub use store::{Change, MachineStore};
+pub use store::{Change, MachineStore, batch};
 pub use watch::watch;
 
 /// Machines that are remembered at most. Anything on the wire can make up MACs;

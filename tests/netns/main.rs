@@ -15,5 +15,6 @@ mod many_machines;
 mod network_boot;
 mod proxy_dhcp;
 mod rbac;
+mod stores;
 mod systemd;
 mod two_servers;

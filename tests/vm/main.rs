@@ -3,6 +3,7 @@
 
 mod bonds;
 mod damaged_image;
+mod demo;
 mod facts;
 mod failures;
 mod hosted;

@@ -54,6 +54,7 @@ fn a_rack_from_power_on_to_ready_and_through_failures() {
     let since = now();
     let cluster = ClusterOptions {
         node_grace: Some(GRACE),
+        ..ClusterOptions::default()
     };
     let mut test = TestFarm::start(artefacts, vec![first, second], Some(cluster), &|facts| {
         declared(facts, &first, &second)

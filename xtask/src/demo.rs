@@ -22,6 +22,10 @@ pub struct DemoOptions {
     /// Seconds that all nodes together may take from power-on to Ready.
     #[arg(long, default_value_t = 600)]
     timeout: u32,
+    /// Have the API server as the store, and two boot-servers that share it; one
+    /// is killed, and a node that is restarted comes up by the other.
+    #[arg(long)]
+    kubernetes: bool,
     /// Keep the work folder with consoles, logs and manifests.
     #[arg(long)]
     keep: bool,
@@ -47,7 +51,11 @@ impl DemoOptions {
         let mut words = vec!["--nodes".to_owned(), self.nodes.to_string()];
         words.extend(["--firmware".to_owned(), firmware.to_owned()]);
         words.extend(["--timeout".to_owned(), self.timeout.to_string()]);
-        let flags = [(self.keep, "--keep"), (self.exit, "--exit")];
+        let flags = [
+            (self.kubernetes, "--kubernetes"),
+            (self.keep, "--keep"),
+            (self.exit, "--exit"),
+        ];
         words.extend(
             flags
                 .into_iter()

@@ -54,16 +54,24 @@ impl MachineStore for Database {
         changes: &[Change],
         chassis: Option<&LearnedChassis>,
     ) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        for change in changes {
-            match change {
-                Change::Put(machine) => batch.put(machine.as_ref())?,
-                Change::Delete(name) => batch.delete::<LearnedMachine>(name),
-            }
-        }
-        if let Some(chassis) = chassis {
-            batch.put(chassis)?;
-        }
-        Self::commit(self, batch)
+        Self::commit(self, batch(changes, chassis)?)
     }
+}
+
+/// The writes that remember changes in a state file.
+///
+/// # Errors
+/// When a record cannot be put into JSON.
+pub fn batch(changes: &[Change], chassis: Option<&LearnedChassis>) -> Result<Batch, StoreError> {
+    let mut batch = Batch::new();
+    for change in changes {
+        match change {
+            Change::Put(machine) => batch.put(machine.as_ref())?,
+            Change::Delete(name) => batch.delete::<LearnedMachine>(name),
+        }
+    }
+    if let Some(chassis) = chassis {
+        batch.put(chassis)?;
+    }
+    Ok(batch)
 }

@@ -103,7 +103,8 @@ fn own_conditions(conditions: &[LearnedCondition]) -> Vec<Condition> {
 
 /// Whether others write conditions of that type: chassis-agent, and the verdict
 /// on the declaration and a move have field managers of their own.
-fn is_foreign(about: &str) -> bool {
+#[must_use]
+pub fn is_foreign(about: &str) -> bool {
     [ACCEPTED, MOVING].contains(&about) || condition::OF_MACHINES.contains(&about)
 }
 

@@ -19,6 +19,7 @@ mod membership;
 mod mirror;
 mod outbox;
 mod store;
+mod unsent;
 mod verdicts;
 
 pub use api::{ApiServer, KubernetesOptions};

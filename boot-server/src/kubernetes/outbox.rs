@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::api::ApiServer;
 use super::machines::is_news;
+use super::unsent::Unsent;
 use super::{KubernetesError, MANAGER};
 
 /// Pause between rounds, in which a boot's steps gather.
@@ -31,23 +32,42 @@ pub enum Write {
     Delete,
 }
 
+/// A write, and the mark of what it writes.
+#[derive(Clone, Debug, PartialEq)]
+struct Waiting {
+    write: Write,
+    mark: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: BTreeMap<String, Write>,
+    waiting: BTreeMap<String, Waiting>,
     /// Status of each object as last seen or written.
     there: BTreeMap<String, Value>,
 }
 
 /// The outbox; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Outbox {
     inner: Arc<Mutex<Inner>>,
     filled: Arc<Notify>,
+    unsent: Unsent,
 }
 
 impl Outbox {
-    /// Puts in what shall be written of a machine, in place of what waited.
-    pub fn put(&self, machine: &str, write: Write) {
+    /// An empty outbox, which takes away the marks of what it has written.
+    #[must_use]
+    pub fn new(unsent: Unsent) -> Self {
+        Self {
+            inner: Arc::default(),
+            filled: Arc::default(),
+            unsent,
+        }
+    }
+
+    /// Puts in what shall be written of a machine, in place of what waited; `mark`
+    /// is the mark of the machine as it was before that was read.
+    pub fn put(&self, machine: &str, write: Write, mark: Option<u64>) {
         let mut inner = self.lock();
         if let Write::Status(wanted) = &write
             && inner
@@ -56,9 +76,12 @@ impl Outbox {
                 .is_some_and(|there| !is_news(wanted, there))
         {
             inner.waiting.remove(machine);
+            self.unsent.sent(machine, mark);
             return;
         }
-        inner.waiting.insert(machine.to_owned(), write);
+        inner
+            .waiting
+            .insert(machine.to_owned(), Waiting { write, mark });
         drop(inner);
         self.filled.notify_one();
     }
@@ -70,12 +93,6 @@ impl Outbox {
             Some(status) => drop(inner.there.insert(machine.to_owned(), status)),
             None => drop(inner.there.remove(machine)),
         }
-    }
-
-    /// Whether something newer than what the API server has waits.
-    #[must_use]
-    pub fn is_waiting(&self, machine: &str) -> bool {
-        self.lock().waiting.contains_key(machine)
     }
 
     /// How many writes wait.
@@ -101,28 +118,36 @@ impl Outbox {
                 continue;
             }
             self.round(&api).await;
+            let unsent = self.unsent.clone();
+            // Where that fails, the marks go in a later round.
+            let _ = tokio::task::spawn_blocking(move || unsent.write()).await;
         }
     }
 
     /// Writes all that waits now.
     async fn round(&self, api: &ApiServer) {
-        let batch: Vec<(String, Write)> = self.lock().waiting.clone().into_iter().collect();
+        let batch: Vec<(String, Waiting)> = self.lock().waiting.clone().into_iter().collect();
         let objects = api.objects("Machine", "machines");
         stream::iter(batch)
-            .for_each_concurrent(AT_ONCE, |(name, write)| {
+            .for_each_concurrent(AT_ONCE, |(name, waiting)| {
                 let objects = &objects;
                 async move {
-                    let done = match &write {
+                    let done = match &waiting.write {
                         Write::Status(status) => say(api, objects, &name, status).await,
                         Write::Delete => delete(api, objects, &name).await,
                     };
-                    self.conclude(&name, &write, done);
+                    self.conclude(&name, &waiting, done);
                 }
             })
             .await;
     }
 
-    fn conclude(&self, name: &str, write: &Write, done: Result<Option<Value>, KubernetesError>) {
+    fn conclude(
+        &self,
+        name: &str,
+        written: &Waiting,
+        done: Result<Option<Value>, KubernetesError>,
+    ) {
         let mut inner = self.lock();
         let keeps_waiting = match done {
             Ok(status) => {
@@ -130,6 +155,7 @@ impl Outbox {
                     Some(status) => drop(inner.there.insert(name.to_owned(), status)),
                     None => drop(inner.there.remove(name)),
                 }
+                self.unsent.sent(name, written.mark);
                 false
             }
             Err(error) => {
@@ -146,7 +172,7 @@ impl Outbox {
             }
         };
         // What was put in meanwhile is newer and stays.
-        if !keeps_waiting && inner.waiting.get(name) == Some(write) {
+        if !keeps_waiting && inner.waiting.get(name) == Some(written) {
             inner.waiting.remove(name);
         }
     }
@@ -217,38 +243,52 @@ async fn delete(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
+
+    fn outbox() -> (Outbox, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Database::open(&folder.path().join("state.redb")).unwrap();
+        let outbox = Outbox::new(Unsent::open(cache).unwrap());
+        (outbox, folder)
+    }
+
+    fn phase(phase: &str) -> Waiting {
+        Waiting {
+            write: Write::Status(json!({"phase": phase})),
+            mark: None,
+        }
+    }
+
+    fn put(outbox: &Outbox, machine: &str, waiting: Waiting) {
+        outbox.put(machine, waiting.write, waiting.mark);
+    }
 
     #[test]
     fn the_latest_word_waits_and_no_news_does_not() {
-        let outbox = Outbox::default();
-        outbox.put("a", Write::Status(json!({"phase": "image"})));
-        outbox.put("a", Write::Status(json!({"phase": "root"})));
+        let (outbox, _folder) = outbox();
+        put(&outbox, "a", phase("image"));
+        put(&outbox, "a", phase("root"));
         assert_eq!(outbox.len(), 1);
-        assert_eq!(
-            outbox.lock().waiting["a"],
-            Write::Status(json!({"phase": "root"}))
-        );
+        assert_eq!(outbox.lock().waiting["a"], phase("root"));
         outbox.seen("b", Some(json!({"phase": "ready", "power": "On"})));
-        outbox.put("b", Write::Status(json!({"phase": "ready"})));
-        assert!(!outbox.is_waiting("b"));
+        put(&outbox, "b", phase("ready"));
+        assert!(!outbox.lock().waiting.contains_key("b"));
     }
 
     #[test]
     fn what_came_meanwhile_is_written_too() {
-        let outbox = Outbox::default();
-        let first = Write::Status(json!({"phase": "image"}));
-        outbox.put("a", first.clone());
-        outbox.put("a", Write::Status(json!({"phase": "root"})));
-        outbox.conclude("a", &first, Ok(Some(json!({"phase": "image"}))));
-        assert!(outbox.is_waiting("a"));
+        let (outbox, _folder) = outbox();
+        put(&outbox, "a", phase("image"));
+        put(&outbox, "a", phase("root"));
+        outbox.conclude("a", &phase("image"), Ok(Some(json!({"phase": "image"}))));
+        assert_eq!(outbox.lock().waiting["a"], phase("root"));
         let away = KubernetesError::Late {
             doing: "writing".into(),
             seconds: 3,
         };
-        let second = Write::Status(json!({"phase": "root"}));
-        outbox.conclude("a", &second, Err(away));
-        assert!(outbox.is_waiting("a"));
-        outbox.conclude("a", &second, Ok(Some(json!({"phase": "root"}))));
+        outbox.conclude("a", &phase("root"), Err(away));
+        assert_eq!(outbox.len(), 1);
+        outbox.conclude("a", &phase("root"), Ok(Some(json!({"phase": "root"}))));
         assert!(outbox.is_empty());
     }
 }

@@ -19,11 +19,12 @@ use super::machines::written;
 use super::membership::{self, Memberships};
 use super::mirror::{Listed, MachineSink, Mirror};
 use super::outbox::{Outbox, Write};
+use super::unsent::{Unsent, with_unsent};
 use super::{cache, heartbeat, verdicts};
 use crate::adoption::Keeper;
 use crate::clock;
 use crate::dhcp::leases::Leases;
-use crate::farm::{Change, Farm, FarmError, LearnedChassis, MachineStore};
+use crate::farm::{self, Change, Farm, FarmError, LearnedChassis, MachineStore};
 use crate::inventory::LearnedMachine;
 use crate::store::{Database, StoreError};
 
@@ -37,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Machines {
     cache: Database,
     outbox: Outbox,
+    unsent: Unsent,
     dirty: Arc<Dirty>,
 }
 
@@ -70,11 +72,20 @@ impl MachineStore for Machines {
         changes: &[Change],
         chassis: Option<&LearnedChassis>,
     ) -> Result<(), StoreError> {
-        MachineStore::commit(&self.cache, changes, chassis)?;
+        let mut batch = farm::batch(changes, chassis)?;
+        for change in changes {
+            if let Change::Put(machine) = change {
+                self.unsent.mark(&machine.name, &mut batch)?;
+            }
+        }
+        self.cache.commit(batch)?;
         for change in changes {
             match change {
                 Change::Put(machine) => self.dirty.add(&machine.name),
-                Change::Delete(name) => self.outbox.put(name, Write::Delete),
+                Change::Delete(name) => {
+                    self.unsent.sent(name, self.unsent.mark_of(name));
+                    self.outbox.put(name, Write::Delete, None);
+                }
             }
         }
         Ok(())
@@ -89,6 +100,7 @@ impl MachineStore for Machines {
 struct Intake {
     farm: Weak<Farm>,
     outbox: Outbox,
+    unsent: Unsent,
     cache: Database,
     dirty: Arc<Dirty>,
 }
@@ -112,11 +124,13 @@ impl Intake {
         let mut changes = Vec::new();
         for (name, status, mut change) in seen {
             self.outbox.seen(&name, status.clone());
-            // What waits to be written is newer than what was read.
-            if !self.outbox.is_waiting(&name) {
-                let known = farm.learned(&name);
-                membership::keep_known(&mut change, status.as_ref(), known.as_ref());
-                changes.push(change);
+            let known = farm.learned(&name);
+            membership::keep_known(&mut change, status.as_ref(), known.as_ref());
+            // What is not written yet is newer than what was read.
+            let unsent = known.filter(|_| self.unsent.mark_of(&name).is_some());
+            match unsent {
+                Some(unsent) => changes.extend(with_unsent(change, &unsent)),
+                None => changes.push(change),
             }
         }
         if farm.take_in(changes.clone()) == 0 {
@@ -160,12 +174,17 @@ impl Store {
     /// # Errors
     /// When the cache cannot be read.
     pub fn open(api: ApiServer, cache: &Database) -> Result<Self, FarmError> {
-        let outbox = Outbox::default();
+        let unsent = Unsent::open(cache.clone())?;
+        let outbox = Outbox::new(unsent.clone());
         let machines = Arc::new(Machines {
             cache: cache.clone(),
             outbox: outbox.clone(),
+            unsent: unsent.clone(),
             dirty: Arc::default(),
         });
+        for machine in unsent.machines() {
+            machines.dirty.add(&machine);
+        }
         let before = cache::read(cache)?;
         let declared = declare(&before, &before).declared;
         let store: Arc<dyn MachineStore> = machines.clone();
@@ -194,6 +213,7 @@ impl Store {
         let intake: Arc<dyn MachineSink> = Arc::new(Intake {
             farm: Arc::downgrade(&self.farm),
             outbox: self.shared.outbox.clone(),
+            unsent: self.machines.unsent.clone(),
             cache: self.machines.cache.clone(),
             dirty: Arc::clone(&self.machines.dirty),
         });
@@ -271,6 +291,7 @@ impl Store {
             api: self.api.clone(),
             shared: Arc::clone(&self.shared),
             dirty: Arc::clone(&self.machines.dirty),
+            unsent: self.machines.unsent.clone(),
             cache: self.machines.cache.clone(),
             before: self.before.clone(),
         }
@@ -319,6 +340,7 @@ struct Tasks {
     api: ApiServer,
     shared: Arc<Shared>,
     dirty: Arc<Dirty>,
+    unsent: Unsent,
     cache: Database,
     before: Objects,
 }
@@ -380,6 +402,7 @@ impl Tasks {
             tokio::time::sleep(SETTLE).await;
             let inventory = self.farm.inventory();
             for name in self.dirty.take() {
+                let mark = self.unsent.mark_of(&name);
                 let learned = self.farm.learned(&name);
                 let Some(assignment) = inventory.assignment_of(&name) else {
                     continue;
@@ -392,7 +415,7 @@ impl Tasks {
                     assignment.pool.as_deref(),
                     Some(&assignment.hostname),
                 );
-                self.shared.outbox.put(&name, Write::Status(status));
+                self.shared.outbox.put(&name, Write::Status(status), mark);
                 self.memberships.carry_over(&record).await;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::lab::LabError;
 use crate::lab::farm::Farm;
-use crate::lab::farm::layout::CHASSIS;
+use crate::lab::farm::layout::{CHASSIS, NAMESPACE};
 
 use super::times;
 
@@ -36,6 +36,21 @@ pub fn print(farm: &Farm) -> Result<(), LabError> {
         .control_plane()
         .kubectl_output(&["get", "nodes", "--output", "wide"])?;
     println!("\n$ kubectl get nodes -o wide\n{}\n", nodes.trim_end());
+    Ok(())
+}
+
+/// Prints what an API server that is the store has of the farm.
+///
+/// # Errors
+/// When it does not answer.
+pub fn print_store(farm: &Farm) -> Result<(), LabError> {
+    for kinds in ["chassis,nodepools,subnets", "machines", "addressclaims"] {
+        let words = ["--namespace", NAMESPACE, "get", kinds];
+        let objects = farm.control_plane().kubectl_output(&words)?;
+        println!("\n$ kubectl {}\n{}", words.join(" "), objects.trim_end());
+    }
+    let nodes = farm.control_plane().kubectl_output(&["get", "nodes"])?;
+    println!("\n$ kubectl get nodes\n{}\n", nodes.trim_end());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod closing;
 mod live;
 mod signals;
+mod take_over;
 mod times;
 
 use std::io::IsTerminal;
@@ -37,6 +38,10 @@ pub struct Options {
     /// Seconds that all nodes together may take from power-on to Ready.
     #[arg(long, default_value_t = 600)]
     pub timeout: u32,
+    /// Have the API server as the store, and two boot-servers that share it; one
+    /// is killed, and a node that is restarted comes up by the other.
+    #[arg(long)]
+    pub kubernetes: bool,
     /// Keep the work folder.
     #[arg(long)]
     pub keep: bool,
@@ -65,7 +70,10 @@ pub fn run(
         artefacts,
         folder,
         cartridges,
-        cluster: Some(ClusterOptions::default()),
+        cluster: Some(ClusterOptions {
+            is_store: options.kubernetes,
+            ..ClusterOptions::default()
+        }),
         manifests: &manifests,
         progress: &mut |step| {
             say(step);
@@ -77,8 +85,11 @@ pub fn run(
         },
     })?;
     say("chassis-agent looks into the chassis and powers its cartridges on");
-    wait_for_nodes(&mut farm, patience, stop)?;
+    wait_for_nodes(&mut farm, patience, stop, &|_| true)?;
     closing::print(&farm)?;
+    if options.kubernetes {
+        lose_a_server(&mut farm, patience, stop, &say)?;
+    }
     if !options.exit && std::io::stdout().is_terminal() {
         closing::print_hints(&farm);
         stop.wait();
@@ -113,12 +124,41 @@ fn manifests(facts: &Facts<'_>) -> Vec<Manifest> {
     vec![manifests::pool(facts, &pool)]
 }
 
-fn wait_for_nodes(farm: &mut Farm, patience: Duration, stop: &Stop) -> Result<(), LabError> {
+/// Kills the boot-server that the first node booted from, and has the other boot
+/// that node.
+fn lose_a_server(
+    farm: &mut Farm,
+    patience: Duration,
+    stop: &Stop,
+    say: &dyn Fn(&str),
+) -> Result<(), LabError> {
+    let name = farm.cartridges()[0].name();
+    let before = take_over::boot_id(farm, &name)?;
+    take_over::lose_server_of(farm, &name, say)?;
+    wait_for_nodes(farm, patience, stop, &|node| node == name)?;
+    if take_over::boot_id(farm, &name)? == before {
+        return Err(LabError::Other(format!("{name} did not join again")));
+    }
+    say(&format!(
+        "{name} is Ready again, booted from {}",
+        take_over::server_of(farm, &name)?
+    ));
+    closing::print_store(farm)
+}
+
+/// Waits until the nodes that `is_meant` chooses by name are Ready.
+fn wait_for_nodes(
+    farm: &mut Farm,
+    patience: Duration,
+    stop: &Stop,
+    is_meant: &dyn Fn(&str) -> bool,
+) -> Result<(), LabError> {
     let deadline = Deadline::after(patience);
     let mut live = Live::new(std::io::stdout().is_terminal());
     loop {
         farm.check()?;
-        let nodes = farm.progress()?;
+        let mut nodes = farm.progress()?;
+        nodes.retain(|(node, _)| is_meant(&node.name));
         live.show(&nodes, deadline.elapsed());
         if nodes.iter().all(|(node, _)| node.stage == Stage::Ready) {
             return Ok(());

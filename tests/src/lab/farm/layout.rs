@@ -14,6 +14,10 @@ pub const BRIDGE: &str = "br0";
 pub const NETWORK: &str = "10.77.0.0/24";
 /// Boot-server and the Kubernetes API server in it.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// A second boot-server in it, where two share an API server as the store.
+pub const SECOND_SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// The API server's namespace of the resources.
+pub const NAMESPACE: &str = "moonfarm";
 /// The management network's bridge, which only the chassis manager is on.
 pub const MANAGEMENT_BRIDGE: &str = "mgmt0";
 /// The chassis manager.
@@ -56,6 +60,12 @@ impl Layout {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    /// The second boot-server's state.
+    #[must_use]
+    pub fn second_state(&self) -> PathBuf {
+        self.folder.join("state-2")
     }
 
     /// Chassis-agent's state: host keys.

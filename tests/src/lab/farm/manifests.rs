@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub cluster: Option<ClusterFacts>,
     /// Name of the image in the store.
     pub image: &'a str,
+    /// Whether logins are Secrets of an API server, not files.
+    pub has_secrets: bool,
 }
 
 /// A cluster to join.
@@ -29,6 +31,11 @@ pub struct ClusterFacts {
     pub kubeconfig: String,
 }
 
+/// The Secret with the chassis manager's login.
+pub(super) const CHASSIS_LOGIN: &str = "m1-login";
+/// The cluster, and the Secret with its kubeconfig.
+pub(super) const CLUSTER_NAME: &str = "farm";
+
 /// A manifest file: its name and its text.
 pub type Manifest = (String, String);
 
@@ -41,22 +48,33 @@ fn head(kind: &str, name: &str) -> String {
 #[must_use]
 pub fn common(facts: &Facts<'_>) -> Vec<Manifest> {
     let mut manifests = vec![
-        ("chassis.yaml".to_owned(), chassis(facts.layout)),
+        ("chassis.yaml".to_owned(), chassis(facts)),
         ("subnet.yaml".to_owned(), subnet()),
         ("profiles.yaml".to_owned(), base_profile()),
     ];
     if let Some(cluster) = &facts.cluster {
-        manifests.push(("cluster.yaml".to_owned(), cluster_manifest(cluster)));
+        manifests.push((
+            "cluster.yaml".to_owned(),
+            cluster_manifest(cluster, facts.has_secrets),
+        ));
     }
     manifests
 }
 
-fn chassis(layout: &Layout) -> String {
+fn chassis(facts: &Facts<'_>) -> String {
+    let credentials = if facts.has_secrets {
+        format!("secret: {CHASSIS_LOGIN}")
+    } else {
+        let password = facts.layout.password();
+        format!(
+            "username: Administrator\n    passwordFile: {}",
+            password.display()
+        )
+    };
     format!(
-        "{}  address: {CHASSIS}\n  profile: hpe-moonshot-1500\n  credentials:\n    username: \
-         Administrator\n    passwordFile: {}\n  scanInterval: 60s\n  powerInterval: 5s\n",
+        "{}  address: {CHASSIS}\n  profile: hpe-moonshot-1500\n  credentials:\n    \
+         {credentials}\n  scanInterval: 60s\n  powerInterval: 5s\n",
         head("Chassis", CHASSIS_NAME),
-        layout.password().display(),
     )
 }
 
@@ -68,13 +86,17 @@ fn subnet() -> String {
     )
 }
 
-fn cluster_manifest(cluster: &ClusterFacts) -> String {
+fn cluster_manifest(cluster: &ClusterFacts, has_secrets: bool) -> String {
+    let kubeconfig = if has_secrets {
+        format!("kubeconfigSecret: {CLUSTER_NAME}")
+    } else {
+        format!("kubeconfigFile: {}", cluster.kubeconfig)
+    };
     format!(
-        "{}  endpoint: {}\n  caCertHashes:\n    - {}\n  kubeconfigFile: {}\n",
-        head("Cluster", "farm"),
+        "{}  endpoint: {}\n  caCertHashes:\n    - {}\n  {kubeconfig}\n",
+        head("Cluster", CLUSTER_NAME),
         cluster.endpoint,
         cluster.ca_hash,
-        cluster.kubeconfig,
     )
 }
 
@@ -116,7 +138,7 @@ pub fn pool(facts: &Facts<'_>, pool: &Pool<'_>) -> Manifest {
     };
     let _ = writeln!(text, "  image: {}", facts.image);
     if facts.cluster.is_some() {
-        let _ = writeln!(text, "  cluster: farm");
+        let _ = writeln!(text, "  cluster: {CLUSTER_NAME}");
     }
     let profiles: Vec<&str> = std::iter::once("base")
         .chain(pool.profiles.iter().copied())

@@ -1,9 +1,12 @@
 //! A whole farm in one namespace: control plane, boot-server, chassis-agent, a
-//! virtual chassis with QEMU cartridges, each a process of its own.
+//! virtual chassis with QEMU cartridges, each a process of its own. Where the API
+//! server is the store, a second boot-server runs on a host beside it.
 
 pub mod layout;
 pub mod manifests;
 mod programs;
+mod servers;
+mod store;
 mod watch;
 
 use std::fs;
@@ -23,11 +26,9 @@ use crate::lab::{LabError, MachineSpec, Namespace, Process, QemuMachine, QemuNod
 use layout::{Cartridge, Layout, STRAY_TAP};
 use manifests::{ClusterFacts, Facts, Manifest};
 use programs::Programs;
+use servers::BootServer;
 
 pub use watch::{NodeProgress, Stage, latest_boot, progress};
-
-/// How long a program may take from its start to its first answer.
-const START: Duration = Duration::from_secs(30);
 
 /// Where the parts of a farm are, as `cargo xtask` provides them.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct ClusterOptions {
     /// How long a node may be silent until it counts as NotReady; without it the
     /// release's own default.
     pub node_grace: Option<Duration>,
+    /// Whether its API server is the store, which two boot-servers share.
+    pub is_store: bool,
 }
 
 /// Is told each step of a farm's start.
@@ -76,7 +79,8 @@ pub struct Farm {
     // Dropped in this order; the namespace last, with all that is still in it.
     chassis_agent: Process,
     chassis: VirtualChassis,
-    boot_server: Process,
+    // The first is the one that is asked; never empty.
+    boot_servers: Vec<BootServer>,
     control_plane: Option<ControlPlane>,
     namespace: Namespace,
 }
@@ -105,18 +109,28 @@ impl Farm {
             None => None,
         };
         progress("manifests and image")?;
+        let is_store = cluster.is_some_and(|cluster| cluster.is_store);
         let facts = Facts {
             layout: &layout,
             cluster: control_plane.as_ref().map(cluster_facts),
             image: &image_name(&artefacts.image)?,
+            has_secrets: is_store,
         };
         write_files(&facts, manifests(&facts))?;
-        let programs = Programs::new(&artefacts.programs, namespace.name(), &layout);
-        programs.add_image(&artefacts.image)?;
-        programs.check_manifests()?;
+        let store = control_plane.as_ref().filter(|_| is_store);
+        let kubeconfig = store.map(ControlPlane::kubeconfig);
+        let programs = Programs::new(&artefacts.programs, namespace.name(), &layout, kubeconfig);
+        match store {
+            Some(plane) => store::apply(plane, &layout)?,
+            None => output(programs.check_manifests()).map(drop)?,
+        }
         progress("boot-server")?;
-        let mut boot_server = programs.boot_server().spawn()?;
-        programs.wait_for_boot_server(&mut boot_server, START)?;
+        let image = &artefacts.image;
+        let mut boot_servers = vec![BootServer::first(&programs, &namespace, &layout, image)?];
+        if is_store {
+            progress("a second boot-server, on a host of its own")?;
+            boot_servers.push(BootServer::second(&programs, &namespace, &layout, image)?);
+        }
         progress("virtual chassis")?;
         let chassis = virtual_chassis(&namespace, &layout, &cartridges)?;
         progress("chassis-agent")?;
@@ -128,7 +142,7 @@ impl Farm {
             cartridges,
             chassis_agent,
             chassis,
-            boot_server,
+            boot_servers,
             control_plane,
             namespace,
         })
@@ -157,9 +171,13 @@ impl Farm {
             .expect("this farm has no control plane")
     }
 
-    /// Its boot-server.
+    fn first(&mut self) -> &mut BootServer {
+        &mut self.boot_servers[0]
+    }
+
+    /// Its boot-server; of two the first.
     pub fn boot_server(&mut self) -> &mut Process {
-        &mut self.boot_server
+        &mut self.first().process
     }
 
     /// Its chassis-agent.
@@ -169,7 +187,25 @@ impl Farm {
 
     /// Stops boot-server at once, until it is started again.
     pub fn stop_boot_server(&mut self) {
-        self.boot_server.kill();
+        self.boot_server().kill();
+    }
+
+    /// Kills a boot-server of two with `-9`, for good.
+    ///
+    /// # Errors
+    /// When it is no boot-server of this farm, or the only one.
+    pub fn lose_boot_server(&mut self, name: &str) -> Result<(), LabError> {
+        let lost = self
+            .boot_servers
+            .iter()
+            .position(|server| server.host.name == name);
+        match lost.filter(|_| self.boot_servers.len() > 1) {
+            Some(index) => {
+                self.boot_servers.remove(index);
+                Ok(())
+            }
+            None => Err(LabError::Other(format!("{name} is not one of two"))),
+        }
     }
 
     /// Starts boot-server anew with further options.
@@ -177,10 +213,8 @@ impl Farm {
     /// # Errors
     /// When it does not answer.
     pub fn serve_with(&mut self, options: &[String]) -> Result<(), LabError> {
-        self.boot_server.stop(START);
-        self.boot_server = self.programs.boot_server().args(options).spawn()?;
-        self.programs
-            .wait_for_boot_server(&mut self.boot_server, START)
+        let programs = self.programs.clone();
+        self.first().serve_with(&programs, options)
     }
 
     /// Adds an image to boot-server's store, or adds it again.
@@ -188,7 +222,10 @@ impl Farm {
     /// # Errors
     /// When it is none.
     pub fn add_image(&self, image: &Path) -> Result<(), LabError> {
-        self.programs.add_image(image)
+        for server in &self.boot_servers {
+            output(self.programs.add_image(&server.host, image))?;
+        }
+        Ok(())
     }
 
     /// Starts boot-server again and waits for its first answer.
@@ -196,9 +233,8 @@ impl Farm {
     /// # Errors
     /// When it does not answer.
     pub fn restart_boot_server(&mut self) -> Result<(), LabError> {
-        self.boot_server.restart()?;
-        self.programs
-            .wait_for_boot_server(&mut self.boot_server, START)
+        let programs = self.programs.clone();
+        self.first().restart(&programs)
     }
 
     /// The chassis manager, which runs in our process.
@@ -226,15 +262,29 @@ impl Farm {
     /// # Errors
     /// When it fails.
     pub fn get(&self, arguments: &[&str]) -> Result<String, LabError> {
-        output(self.programs.get(arguments))
+        output(self.programs.get(&self.boot_servers[0].host, arguments))
     }
 
-    /// All boots, as boot-server knows them.
+    /// All boots; each boot-server has those that it was asked in.
     ///
     /// # Errors
-    /// When boot-server does not answer.
+    /// When a boot-server does not answer.
     pub fn boots(&self) -> Result<Vec<BootView>, LabError> {
-        self.get_json("boots")
+        let boots = self.boots_by_server()?;
+        Ok(boots.into_iter().flat_map(|(_, boots)| boots).collect())
+    }
+
+    /// All boots, by the name of the boot-server that has them.
+    ///
+    /// # Errors
+    /// When a boot-server does not answer.
+    pub fn boots_by_server(&self) -> Result<Vec<(&str, Vec<BootView>)>, LabError> {
+        let mut all = Vec::new();
+        for BootServer { host, .. } in &self.boot_servers {
+            let text = output(self.programs.get(host, &["boots", "-o", "json"]))?;
+            all.push((host.name.as_str(), parse("boots", &text)?));
+        }
+        Ok(all)
     }
 
     /// All machines, as boot-server knows them.
@@ -254,9 +304,7 @@ impl Farm {
     }
 
     fn get_json<T: DeserializeOwned>(&self, what: &str) -> Result<T, LabError> {
-        let text = self.get(&[what, "-o", "json"])?;
-        serde_json::from_str(&text)
-            .map_err(|error| LabError::Other(format!("boot-server get {what}: {error}")))
+        parse(what, &self.get(&[what, "-o", "json"])?)
     }
 
     /// When a machine was last powered on; `None` while it never was.
@@ -296,7 +344,7 @@ impl Farm {
     /// `boot-server get WHAT` as a person types it.
     #[must_use]
     pub fn get_command_line(&self, what: &str) -> String {
-        let command = self.programs.get(&[what]);
+        let command = self.programs.get(&self.boot_servers[0].host, &[what]);
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words
             .map(|word| word.to_string_lossy())
@@ -324,13 +372,19 @@ impl Farm {
     /// # Errors
     /// When one did.
     pub fn check(&mut self) -> Result<(), LabError> {
-        for process in [&mut self.boot_server, &mut self.chassis_agent] {
-            process.check()?;
+        for server in &mut self.boot_servers {
+            server.process.check()?;
         }
+        self.chassis_agent.check()?;
         self.control_plane
             .as_mut()
             .map_or(Ok(()), ControlPlane::check)
     }
+}
+
+fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, LabError> {
+    serde_json::from_str(text)
+        .map_err(|error| LabError::Other(format!("boot-server get {what}: {error}")))
 }
 
 fn network(cartridges: &[Cartridge]) -> Result<Namespace, LabError> {

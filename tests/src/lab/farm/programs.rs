@@ -1,13 +1,10 @@
-//! The command lines of Moonfarm's programs in a farm, and their first answers.
+//! The command lines of Moonfarm's programs in a farm.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use super::layout::{CHASSIS, Layout};
-use crate::lab::process::output;
-use crate::lab::{LabError, Process, ProcessSpec};
-use crate::wait::until;
+use super::layout::{CHASSIS, Layout, NAMESPACE};
+use crate::lab::ProcessSpec;
 
 /// The management API, which boot-server serves on the loopback by itself.
 const MANAGEMENT: &str = "http://127.0.0.1:8443";
@@ -20,61 +17,101 @@ pub(super) struct Programs {
     folder: PathBuf,
     namespace: String,
     layout: Layout,
+    /// Kubeconfig of the API server that is the store, if one is.
+    store: Option<PathBuf>,
+}
+
+/// Where a boot-server runs, and what is its own there.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    /// Name of the server, for people and for the other server.
+    pub name: String,
+    /// Its network namespace.
+    pub namespace: String,
+    /// Its state folder.
+    pub state: PathBuf,
 }
 
 impl Programs {
-    pub(super) fn new(folder: &Path, namespace: &str, layout: &Layout) -> Self {
+    pub(super) fn new(
+        folder: &Path,
+        namespace: &str,
+        layout: &Layout,
+        store: Option<PathBuf>,
+    ) -> Self {
         Self {
             folder: folder.into(),
             namespace: namespace.into(),
             layout: layout.clone(),
+            store,
         }
     }
 
-    /// A Moonfarm program that runs to its end, inside.
-    fn command(&self, program: &str) -> Command {
+    /// A Moonfarm program that runs to its end in a namespace.
+    fn command(&self, program: &str, namespace: &str) -> Command {
         let mut command = Command::new("ip");
         command
-            .args(["netns", "exec", &self.namespace])
+            .args(["netns", "exec", namespace])
             .arg(self.folder.join(program));
         command
     }
 
-    /// A Moonfarm program that stays, inside.
-    fn process(&self, program: &str) -> ProcessSpec {
-        ProcessSpec::new(program, self.folder.join(program), self.layout.folder())
-            .within(&self.namespace)
+    /// Where the resources are: a folder, or a namespace of the API server.
+    fn resources(&self) -> Vec<PathBuf> {
+        match &self.store {
+            None => vec!["--manifests".into(), self.layout.manifests()],
+            Some(kubeconfig) => vec![
+                "--kubernetes".into(),
+                "--kubeconfig".into(),
+                kubeconfig.clone(),
+                "--namespace".into(),
+                NAMESPACE.into(),
+            ],
+        }
     }
 
-    pub(super) fn boot_server(&self) -> ProcessSpec {
-        self.process("boot-server")
+    pub(super) fn boot_server(&self, host: &Host) -> ProcessSpec {
+        let program = self.folder.join("boot-server");
+        let spec = ProcessSpec::new(&host.name, program, self.layout.folder())
+            .within(&host.namespace)
             .args(["serve"])
-            .args(["--manifests".into(), self.layout.manifests()])
-            .args(["--state".into(), self.layout.state()])
+            .args(self.resources())
+            .args(["--state".into(), host.state.clone()]);
+        match &self.store {
+            None => spec,
+            Some(_) => spec.args(["--server-name", &host.name]),
+        }
     }
 
     pub(super) fn chassis_agent(&self) -> ProcessSpec {
-        self.process("chassis-agent")
-            .args(["run", "--boot-server", MANAGEMENT])
-            .args(["--manifests".into(), self.layout.manifests()])
-            .args(["--state".into(), self.layout.agent_state()])
-            .args(["--token-file".into(), self.layout.token()])
+        let program = self.folder.join("chassis-agent");
+        let spec = ProcessSpec::new("chassis-agent", program, self.layout.folder())
+            .within(&self.namespace)
+            .args(["run"])
+            .args(self.resources())
+            .args(["--state".into(), self.layout.agent_state()]);
+        match &self.store {
+            None => spec
+                .args(["--boot-server", MANAGEMENT, "--token-file"])
+                .args([self.layout.token()]),
+            Some(_) => spec,
+        }
     }
 
-    /// `boot-server get …`.
-    pub(super) fn get(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("boot-server");
+    /// `boot-server get …` of the server on a host.
+    pub(super) fn get(&self, host: &Host, arguments: &[&str]) -> Command {
+        let mut command = self.command("boot-server", &host.namespace);
         command
             .arg("get")
             .args(arguments)
             .args(["--server", MANAGEMENT, "--state"]);
-        command.arg(self.layout.state());
+        command.arg(&host.state);
         command
     }
 
     /// `chassis-agent …` against the virtual chassis.
     pub(super) fn chassis_command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("chassis-agent");
+        let mut command = self.command("chassis-agent", &self.namespace);
         command.args(arguments).args([
             "--address",
             &CHASSIS.to_string(),
@@ -90,49 +127,24 @@ impl Programs {
         command
     }
 
-    /// Puts the image into boot-server's store.
-    pub(super) fn add_image(&self, image: &Path) -> Result<(), LabError> {
-        let mut command = self.command("boot-server");
+    /// Puts the image into the store of the boot-server on a host.
+    pub(super) fn add_image(&self, host: &Host, image: &Path) -> Command {
+        let mut command = self.command("boot-server", &host.namespace);
         command
             .args(["image", "add"])
             .arg(image)
             .arg("--state")
-            .arg(self.layout.state());
-        output(command).map(drop)
+            .arg(&host.state);
+        command
     }
 
     /// Has boot-server read the manifests.
-    pub(super) fn check_manifests(&self) -> Result<(), LabError> {
-        let mut command = self.command("boot-server");
+    pub(super) fn check_manifests(&self) -> Command {
+        let mut command = self.command("boot-server", &self.namespace);
         command
             .arg("check")
             .arg("--manifests")
             .arg(self.layout.manifests());
-        output(command).map(drop)
-    }
-
-    /// Waits for the first answer of boot-server's management API.
-    pub(super) fn wait_for_boot_server(
-        &self,
-        process: &mut Process,
-        patience: Duration,
-    ) -> Result<(), LabError> {
-        let mut last = String::new();
-        let answered = until(patience, || {
-            if let Err(ended) = process.check() {
-                return Some(Err(ended));
-            }
-            output(self.get(&["machines", "-o", "json"]))
-                .map_err(|error| last = error.chain())
-                .ok()
-                .map(|_| Ok(()))
-        });
-        answered.unwrap_or_else(|| {
-            Err(LabError::Late {
-                what: "an answer of boot-server's management API".into(),
-                seconds: patience.as_secs(),
-                detail: format!("; last: {last}; its log ends:\n{}", process.log_tail(20)),
-            })
-        })
+        command
     }
 }

@@ -57,7 +57,8 @@ pub fn progress(name: &str, powered_on: Option<WallClock>, boots: &[BootView]) -
     }
 }
 
-/// The latest boot of `machine` that began at `since` or later.
+/// The latest boot of `machine` that began at `since` or later. Of two servers
+/// that both saw it, the one that heard of it last has gone on with it.
 #[must_use]
 pub fn latest_boot<'a>(
     machine: &str,
@@ -67,7 +68,7 @@ pub fn latest_boot<'a>(
     boots
         .iter()
         .filter(|boot| boot.machine.as_deref() == Some(machine) && boot.started >= since)
-        .max_by_key(|boot| boot.id)
+        .max_by_key(|boot| (boot.updated, boot.id))
 }
 
 #[cfg(test)]
