@@ -87,7 +87,8 @@ pub enum TokenError {
         /// Why it did not work.
         reason: String,
     },
-    /// Another machine is alive under this name.
+    /// Another machine is alive under this name, or the machine's own Node is
+    /// waited for.
     #[error("{reason}")]
     NameTaken {
         /// Which, in words.
@@ -197,7 +198,7 @@ impl Tokens {
     }
 
     /// Mints a token for a machine. The Node object that a former start of the
-    /// machine left goes first: kubeadm refuses to join under the name of a
+    /// machine left goes first, where its Cluster does not say `oldNode: await`: kubeadm refuses to join under the name of a
     /// Node that is still Ready, and a machine that asks has lost all it had.
     ///
     /// # Errors
@@ -385,13 +386,16 @@ impl Tokens {
     }
 }
 
-/// Removes the Node object of the machine's former start.
+/// Removes the Node object of the machine's former start, or waits until it is
+/// NotReady, as its Cluster says.
 async fn fence(api: &ClusterApi, request: &TokenRequest) -> Result<(), TokenError> {
     let Some(found) = api.node(&request.hostname).await? else {
         return Ok(());
     };
-    match node::fence(&found, request.uuid.as_deref()) {
-        Fence::Refuse(reason) => Err(TokenError::NameTaken { reason }),
+    let policy = request.cluster.spec.old_node;
+    match node::fence(&found, request.uuid.as_deref(), policy) {
+        Fence::Refuse(reason) | Fence::Await(reason) => Err(TokenError::NameTaken { reason }),
+        Fence::Keep => Ok(()),
         Fence::Delete => {
             api.delete_node(&found).await?;
             tracing::info!(machine = %request.machine, node = %request.hostname,

@@ -38,6 +38,30 @@ pub struct ClusterSpec {
     /// How long a join token lives.
     #[serde(default = "token_lifetime")]
     pub token_lifetime: Span,
+    /// What becomes of the Node object that a machine left behind when it joins
+    /// anew.
+    #[serde(default, skip_serializing_if = "OldNode::is_default")]
+    pub old_node: OldNode,
+}
+
+/// What becomes of the Node object of a machine's former start. kubeadm joins
+/// under no name whose Node is Ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum OldNode {
+    /// It is deleted, and the pods on it with it: the machine lost all it had.
+    #[default]
+    Delete,
+    /// It stays with its labels, annotations and pods; the machine waits until
+    /// Kubernetes has missed its heartbeats, some 50 s after the restart.
+    Await,
+}
+
+impl OldNode {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 const fn token_lifetime() -> Span {

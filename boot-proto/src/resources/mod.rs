@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
-pub use cluster::ClusterSpec;
+pub use cluster::{ClusterSpec, OldNode};
 pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
 pub use machine::{
     Condition, DesiredPower, JoinedNode, MachineSpec, MachineStatus, Membership, ObservedPower,

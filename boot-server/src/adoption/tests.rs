@@ -224,6 +224,54 @@ async fn a_machine_without_a_chassis_waits_for_a_person() {
     assert_eq!(bench.reason("db-1"), None);
 }
 
+/// The same name in another cluster: the Node goes in the one, and what the other
+/// has stays.
+#[tokio::test]
+async fn a_pool_of_another_cluster_has_the_machine_join_there() {
+    const ELSEWHERE: &str = r#"
+apiVersion: moonfarm.dev/v1alpha1
+kind: Cluster
+metadata: {name: other}
+spec: {endpoint: "10.0.0.2:6443", caCertHashes: ["sha256:0000000000000000000000000000000000000000000000000000000000000000"], kubeconfigFile: other/admin.conf}
+---
+apiVersion: moonfarm.dev/v1alpha1
+kind: NodePool
+metadata: {name: elsewhere}
+spec: {image: debian, cluster: other}
+---
+apiVersion: moonfarm.dev/v1alpha1
+kind: Machine
+metadata: {name: 94-57-a5-00-00-01}
+spec: {macs: ["94:57:a5:00:00:01"], pool: elsewhere}
+"#;
+    let bench = Bench::new().await;
+    let other = FakeApi::start().await;
+    let folder = bench.dir.path().join("manifests/other");
+    fs::create_dir(&folder).unwrap();
+    other.cluster(&folder);
+    other.put_node(STRAY, false, UUID);
+    bench.declare(ELSEWHERE);
+    bench.round().await;
+    assert_eq!(bench.reason(STRAY).as_deref(), Some("RestartByHand"));
+    assert_eq!(
+        bench.api.world().nodes[STRAY]["spec"]["unschedulable"],
+        true
+    );
+    bench.restarts(STRAY);
+    bench.round().await;
+    assert!(bench.nodes().is_empty());
+    assert_eq!(other.world().calls, Vec::<String>::new());
+
+    let assignment = bench.farm.inventory().assignment_of(STRAY).unwrap();
+    assert_eq!(assignment.cluster.unwrap().name(), "other");
+    bench.joins(STRAY);
+    bench.round().await;
+    assert_eq!(bench.reason(STRAY), None);
+    let joined = bench.membership(STRAY).joined.unwrap();
+    assert_eq!((&*joined.cluster, &*joined.node), ("other", STRAY));
+    assert!(other.world().nodes.contains_key(STRAY));
+}
+
 #[tokio::test]
 async fn a_change_that_is_taken_back_lets_pods_onto_the_node_again() {
     let bench = Bench::new().await;

@@ -2,7 +2,7 @@
 //! `kubectl delete node` do: cordoned first, each pod by the eviction API, so that
 //! PodDisruptionBudgets are kept.
 
-use boot_proto::resources::{ClusterSpec, JoinedNode, Object};
+use boot_proto::resources::{ClusterSpec, JoinedNode, Object, OldNode};
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
@@ -57,7 +57,7 @@ impl Tokens {
         let Some(node) = api.node(&joined.node).await? else {
             return Ok(Drained::Empty);
         };
-        let is_anothers = matches!(fence(&node, uuid), Fence::Refuse(_));
+        let is_anothers = matches!(fence(&node, uuid, OldNode::Delete), Fence::Refuse(_));
         if is_anothers || is_silent(&node) {
             return Ok(Drained::Empty);
         }
@@ -124,7 +124,7 @@ impl Tokens {
         let Some(node) = api.node(&left.node).await? else {
             return Ok(());
         };
-        if let Fence::Refuse(reason) = fence(&node, uuid) {
+        if let Fence::Refuse(reason) = fence(&node, uuid, OldNode::Delete) {
             tracing::info!(
                 node = left.node,
                 cluster = left.cluster,

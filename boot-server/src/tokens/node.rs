@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use boot_proto::resources::{Taint, TaintEffect};
+use boot_proto::resources::{OldNode, Taint, TaintEffect};
 use boot_proto::uuid;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 pub(super) enum Fence {
     /// It is the machine's own of a former start, or nobody's any more.
     Delete,
+    /// It is the machine's own of a former start and stays; nobody answers for it
+    /// any more, so that it does not stand in the way.
+    Keep,
+    /// The same while it still counts as Ready.
+    Await(String),
     /// Another machine lives under it.
     Refuse(String),
 }
@@ -19,22 +24,38 @@ pub(super) enum Fence {
 /// A machine that asks for a token has nothing left of an earlier start, so its
 /// old Node object goes, Ready or not. A Ready one with the UUID of another
 /// machine stays until it is NotReady: then nobody lives there.
-pub(super) fn fence(node: &Node, asking: Option<&str>) -> Fence {
+pub(super) fn fence(node: &Node, asking: Option<&str>, policy: OldNode) -> Fence {
+    if let Some(other) = another(node, asking) {
+        return Fence::Refuse(other);
+    }
+    match (policy, readiness(node)) {
+        (OldNode::Delete, _) => Fence::Delete,
+        (OldNode::Await, Readiness::Ready) => {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            Fence::Await(format!(
+                "Node {name} from before the restart still counts as Ready, and its Cluster says \
+                 oldNode: await; Kubernetes misses its heartbeats after 40 to 50 s"
+            ))
+        }
+        (OldNode::Await, _) => Fence::Keep,
+    }
+}
+
+/// In words, that another machine lives under this Node's name.
+fn another(node: &Node, asking: Option<&str>) -> Option<String> {
     let asking = asking.and_then(uuid::usable);
     let info = node
         .status
         .as_ref()
         .and_then(|status| status.node_info.as_ref());
     let living = info.and_then(|info| uuid::usable(&info.system_uuid));
-    let (Some(asking), Some(living)) = (asking, living) else {
-        return Fence::Delete;
-    };
+    let (asking, living) = (asking?, living?);
     let is_same = asking == living || swap_fields(&asking) == living;
     if is_same || readiness(node) != Readiness::Ready {
-        return Fence::Delete;
+        return None;
     }
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    Fence::Refuse(format!(
+    Some(format!(
         "Node {name} is Ready and runs on another machine (SMBIOS UUID {living}, this one has \
          {asking}); give one of the two another hostname, or stop the other"
     ))
@@ -204,13 +225,17 @@ mod tests {
             ("another's that is gone", "Unknown", OTHER, Some(UUID), true),
             ("another's that lives", "True", OTHER, Some(UUID), false),
         ] {
-            assert_eq!(
-                fence(&node(ready, living), asking) == Fence::Delete,
-                deletes,
-                "{what}"
-            );
+            let fence = |policy| fence(&node(ready, living), asking, policy);
+            assert_eq!(fence(OldNode::Delete) == Fence::Delete, deletes, "{what}");
+            match fence(OldNode::Await) {
+                Fence::Refuse(_) => assert!(!deletes, "{what}"),
+                Fence::Keep => assert!(deletes && ready != "True", "{what}"),
+                Fence::Await(_) => assert!(deletes && ready == "True", "{what}"),
+                Fence::Delete => panic!("{what}: deleted all the same"),
+            }
         }
-        assert_eq!(fence(&Node::default(), Some(UUID)), Fence::Delete);
+        let nothing = fence(&Node::default(), Some(UUID), OldNode::Delete);
+        assert_eq!(nothing, Fence::Delete);
     }
 
     #[test]

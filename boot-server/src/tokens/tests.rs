@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use boot_proto::ids::MacAddr;
 use boot_proto::report::{BootReport, Phase, Progress};
-use boot_proto::resources::{Taint, TaintEffect};
+use boot_proto::resources::{OldNode, Taint, TaintEffect};
 
 use super::fake::FakeApi;
 use super::*;
@@ -131,6 +131,24 @@ async fn the_node_of_a_former_start_goes_first() {
         .api
         .put_node("m1-c2n1", false, "41393736-3935-584d-5137-343630314d58");
     bench.tokens.mint(bench.request("m1-c2n1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_node_of_a_former_start_is_awaited_where_its_cluster_says_so() {
+    let bench = Bench::new().await;
+    let mut request = bench.request("m1-c1n1");
+    request.cluster.spec.old_node = OldNode::Await;
+    bench.api.put_node("m1-c1n1", true, UUID);
+    let error = bench.tokens.mint(request.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("oldNode: await"), "{error}");
+    assert!(bench.secrets().is_empty());
+    bench.api.put_node("m1-c1n1", false, UUID);
+    bench.tokens.mint(request).await.unwrap();
+    let calls = bench.api.world().calls.clone();
+    assert!(
+        !calls.iter().any(|call| call.starts_with("delete node")),
+        "{calls:?}"
+    );
 }
 
 #[tokio::test]

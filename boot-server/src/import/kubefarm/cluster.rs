@@ -2,7 +2,7 @@
 //! values, and its CA is not.
 
 use boot_proto::quantity::Span;
-use boot_proto::resources::ClusterSpec;
+use boot_proto::resources::{ClusterSpec, OldNode};
 use serde_json::Value;
 
 use super::Options;
@@ -46,6 +46,7 @@ pub(super) fn read(
         ca_cert_hashes: vec![hash],
         kubeconfig_file: Some(kubeconfig),
         kubeconfig_secret: None,
+        old_node: OldNode::default(),
         token_lifetime: Span(600),
     })
 }
