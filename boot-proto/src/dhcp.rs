@@ -15,7 +15,7 @@ pub use dhcproto::v4::MessageType;
 use dhcproto::v4::{self, Encodable as _};
 
 use crate::ids::MacAddr;
-pub use client::{ClientFacts, IpxeFeatures, identifier_bytes, uuid_text};
+pub use client::{AGENT_CLASS, ClientFacts, IpxeFeatures, identifier_bytes, uuid_text};
 pub use options::{Options, code, relay};
 
 /// Port of servers and relay agents.
@@ -222,6 +222,12 @@ impl Message {
     /// options first; relay agent information always comes last (RFC 3046 §2.1).
     #[must_use]
     pub fn encode(&self, limit: usize) -> Vec<u8> {
+        self.encode_telling(limit).0
+    }
+
+    /// As [`Message::encode`], with the codes of the options that were left out.
+    #[must_use]
+    pub fn encode_telling(&self, limit: usize) -> (Vec<u8>, Vec<u8>) {
         let mut header = v4::Message::new_with_id(
             self.xid,
             self.ciaddr,
@@ -255,11 +261,11 @@ impl Message {
         if let Some(hlen) = bytes.get_mut(2) {
             *hlen = self.hlen;
         }
-        self.options.write(&mut bytes, limit);
+        let omitted = self.options.write(&mut bytes, limit);
         if bytes.len() < MIN_REPLY_BYTES {
             bytes.resize(MIN_REPLY_BYTES, 0);
         }
-        bytes
+        (bytes, omitted)
     }
 
     /// Largest UDP payload the client takes (option 57, which counts the IP

@@ -167,6 +167,9 @@ pub enum NoLoader {
     /// It says x86 and is none.
     #[error("its maker's boot ROM says x86 BIOS on another processor")]
     NotX86,
+    /// Neither a NodePool nor a MatchboxGroup takes it.
+    #[error("it is in no NodePool, and no MatchboxGroup is declared that might take it")]
+    NoPool,
     /// The pool asks for what this firmware cannot do.
     #[error(
         "its pool asks for Secure Boot, which client architecture {0} cannot do here: let its firmware boot by UEFI PXE, or name a signed loader in the pool (loaders)"

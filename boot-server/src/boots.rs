@@ -5,6 +5,7 @@
 //! to the store a few times a second, so that no network face ever waits for a
 //! disk.
 
+mod agent;
 mod book;
 mod decisions;
 mod join;

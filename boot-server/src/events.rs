@@ -36,8 +36,15 @@ pub enum BootEvent {
         uuid: Option<String>,
         /// The machine that it is, where that is more than a guess by its MAC.
         machine: Option<String>,
-        /// Boot file or URL it was told to fetch.
-        boot_file: Option<String>,
+        /// Boot file or URL it was told to fetch, or why there is none for it.
+        boot_file: Result<String, String>,
+    },
+    /// The node agent of a machine asks for an address, as it does once a boot.
+    AgentAsked {
+        /// MAC that asked.
+        mac: MacAddr,
+        /// The machine that it is, where that is more than a guess by its MAC.
+        machine: Option<String>,
     },
     /// A machine of the farm asked by DHCP to boot and gets no answer.
     Unanswered {

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_proto::cmdline::prefix_of;
+use boot_proto::dhcp::AGENT_CLASS;
 use boot_proto::ids::MacAddr;
 use boot_proto::time::Monotonic;
 use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, OptionCode};
@@ -218,6 +219,7 @@ impl DhcpClient {
                 options.insert(DhcpOption::MessageType(MessageType::Discover));
             }
         }
+        options.insert(DhcpOption::ClassIdentifier(AGENT_CLASS.to_vec()));
         options.insert(DhcpOption::MaxMessageSize(1472));
         options.insert(DhcpOption::ParameterRequestList(vec![
             OptionCode::SubnetMask,

@@ -11,6 +11,10 @@ const PC_BIOS: u16 = 0;
 /// Codes that are read; no machine has as many kinds of firmware.
 const MAX_ARCHS: usize = 16;
 
+/// Vendor class, option 60, of the node agent: without a firmware's request before
+/// it, it tells that the machine has started again by other means, such as kexec.
+pub const AGENT_CLASS: &[u8] = b"moonfarm-node-agent";
+
 /// What a client says of its firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientFacts {
@@ -27,6 +31,8 @@ pub struct ClientFacts {
     /// Further client architectures in option 93, in the client's order, and the
     /// one in the vendor class where it is another.
     pub further_archs: Vec<u16>,
+    /// It is our node agent: vendor class [`AGENT_CLASS`].
+    pub is_agent: bool,
     /// SMBIOS UUID, option 97, where it tells the machine from others.
     pub uuid: Option<String>,
 }
@@ -55,6 +61,7 @@ impl ClientFacts {
             ipxe: ipxe(options),
             arch: codes.next().or(is_pxe.then_some(PC_BIOS)),
             further_archs: codes.collect(),
+            is_agent: class == AGENT_CLASS,
             uuid: options
                 .get(code::CLIENT_UUID)
                 .and_then(uuid_text)

@@ -205,8 +205,10 @@ impl Options {
 
     /// Writes the options and the end mark, `bytes` never growing beyond
     /// `limit` except for what is in it already. Relay agent information that
-    /// does not fit whole is not sent at all (RFC 3046 §2.2).
-    pub(super) fn write(&self, bytes: &mut Vec<u8>, limit: usize) {
+    /// does not fit whole is not sent at all (RFC 3046 §2.2). Returns the codes of
+    /// what was left out.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>, limit: usize) -> Vec<u8> {
+        let mut omitted = Vec::new();
         let encoded = |code: u8| {
             self.get(code)
                 .map(|value| encoded(code, value))
@@ -217,6 +219,7 @@ impl Options {
         let essential: usize = essential.map(|code| encoded(*code).len()).sum();
         if bytes.len() + essential + relay.len() + 1 > limit {
             relay.clear();
+            omitted.extend(self.has(code::RELAY_AGENT).then_some(code::RELAY_AGENT));
         }
         // Room for the relay's option and the end mark.
         let room = limit.saturating_sub(relay.len() + 1);
@@ -228,10 +231,13 @@ impl Options {
             let option = encoded(*code);
             if bytes.len() + option.len() <= room {
                 bytes.extend_from_slice(&option);
+            } else if !option.is_empty() {
+                omitted.push(*code);
             }
         }
         bytes.extend_from_slice(&relay);
         bytes.push(END);
+        omitted
     }
 }
 

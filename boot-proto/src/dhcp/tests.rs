@@ -18,6 +18,21 @@ fn discover() -> Message {
 }
 
 #[test]
+fn what_an_answer_had_no_room_for() {
+    let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    let mut message = Message::request(mac, 1, MessageType::Offer);
+    message.options.put(code::RELAY_AGENT, vec![7; 255]);
+    message.options.put(code::NTP, vec![7; 40]);
+    assert!(message.encode_telling(1472).1.is_empty());
+    let (bytes, omitted) = message.encode_telling(530);
+    assert!(bytes.len() <= 530);
+    assert_eq!(omitted, [code::NTP]);
+    let (bytes, omitted) = message.encode_telling(400);
+    assert_eq!(bytes, message.encode(400));
+    assert_eq!(omitted, [code::RELAY_AGENT]);
+}
+
+#[test]
 fn a_message_survives_the_wire() {
     let mut message = discover();
     message.set_broadcast();

@@ -105,13 +105,18 @@ impl Book {
                 boot_file,
             } => {
                 let message = match (address, boot_file) {
-                    (Some(address), Some(file)) => format!("offered {address} and {file}"),
-                    (Some(address), None) => format!("offered {address}"),
-                    (None, Some(file)) => format!("offered {file}"),
-                    (None, None) => "offered nothing to boot".to_owned(),
+                    (Some(address), Ok(file)) => format!("offered {address} and {file}"),
+                    (Some(address), Err(why)) => {
+                        format!("offered {address} and nothing to boot: {why}")
+                    }
+                    (None, Ok(file)) => format!("offered {file}"),
+                    (None, Err(why)) => format!("offered nothing to boot: {why}"),
                 };
                 let who = Who { uuid, machine };
                 self.dhcp_of(now, mac, address, firmware, &message, who);
+            }
+            BootEvent::AgentAsked { mac, machine } => {
+                self.agent_asked(now, mac, machine.as_deref())
             }
             BootEvent::Unanswered {
                 mac,

@@ -22,7 +22,7 @@ fn offered(firmware: Firmware) -> BootEvent {
         firmware,
         uuid: None,
         machine: None,
-        boot_file: Some("undionly.kpxe".into()),
+        boot_file: Ok("undionly.kpxe".into()),
     }
 }
 

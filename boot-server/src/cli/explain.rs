@@ -118,6 +118,9 @@ fn render(it: &Explanation) -> String {
         let words = [
             last.address.map(|address| format!(" {address}")),
             last.boot_file.as_ref().map(|file| format!(", {file}")),
+            last.nothing_to_boot
+                .as_ref()
+                .map(|why| format!(", nothing to boot: {why}")),
             last.why.as_ref().map(|why| format!(": {why}")),
         ];
         let words: String = words.into_iter().flatten().collect();

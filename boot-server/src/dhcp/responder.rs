@@ -29,6 +29,7 @@ pub use reason::message_word;
 
 use super::leases::{Change, LeaseTable};
 use super::limits::Limits;
+use crate::arch::NoLoader;
 use crate::events::BootEvent;
 use crate::inventory::{Assignment, Client, Inventory, MatchedBy, Unassigned};
 
@@ -76,6 +77,8 @@ pub struct Reply {
     pub to: Destination,
     /// Why a request is refused, where the reply is a NAK.
     pub refusal: Option<Refusal>,
+    /// Why a client that boots is named nothing to load.
+    pub nothing_to_boot: Option<NoLoader>,
 }
 
 /// What a message calls for.
@@ -381,6 +384,9 @@ impl Responder {
         };
         if let (Some(MessageType::Discover), Err(why)) = (kind, &reply) {
             exchange.event = exchange.unanswered(why);
+        }
+        if kind == Some(MessageType::Discover) && exchange.facts.is_agent {
+            exchange.event = Some(exchange.agent_asked());
         }
         let is_new_mac = inventory.machine_of_mac(mac) != Some(&exchange.assignment.machine);
         let by = exchange.assignment.matched;

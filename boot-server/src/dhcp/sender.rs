@@ -95,7 +95,18 @@ impl Sender {
         let Some(socket) = self.sockets.get(answer.socket) else {
             return Ok(());
         };
-        let datagram = reply.message.encode(reply.limit);
+        let (datagram, omitted) = reply.message.encode_telling(reply.limit);
+        for option in omitted {
+            self.metrics.omitted(option);
+            let mac = answer.outcome.mac.map(|mac| mac.to_string());
+            let limit = reply.limit;
+            tracing::info!(
+                mac,
+                option,
+                limit,
+                "a DHCP answer has no room for an option"
+            );
+        }
         // Routed destinations find their own way out.
         let (to, interface) = match reply.to {
             Destination::Relay(giaddr) => (SocketAddrV4::new(giaddr, SERVER_PORT), 0),

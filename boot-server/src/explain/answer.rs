@@ -3,7 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use boot_proto::dhcp::{Options, code};
+use boot_proto::dhcp::code;
+use boot_proto::resources::LoaderKind;
 use boot_proto::time::WallClock;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct LastAnswer {
     pub address: Option<Ipv4Addr>,
     /// Boot file or URL.
     pub boot_file: Option<String>,
+    /// Why a client that boots was named none.
+    pub nothing_to_boot: Option<String>,
     /// Its options.
     pub options: Vec<OptionView>,
 }
@@ -71,7 +74,8 @@ pub(super) fn view(
         why: reply.refusal.map(|refusal| refusal.to_string()),
         address: Some(message.yiaddr).filter(|address| !address.is_unspecified()),
         boot_file: Some(file.trim_end_matches('\0').to_owned()).filter(|file| !file.is_empty()),
-        options: sources.all(&message.options),
+        nothing_to_boot: reply.nothing_to_boot.map(|why| why.to_string()),
+        options: sources.all(reply),
     }
 }
 
@@ -82,6 +86,8 @@ struct Sources<'a> {
     subnet: &'a str,
     pool: &'a str,
     has_own_name: bool,
+    /// What decided on the loader.
+    loading: String,
 }
 
 impl<'a> Sources<'a> {
@@ -119,17 +125,24 @@ impl<'a> Sources<'a> {
                 .and_then(|it| it.pool.as_deref())
                 .unwrap_or("none"),
             has_own_name: machine.is_some_and(|machine| machine.spec.hostname.is_some()),
+            loading: loading(&message.file, assignment),
         }
     }
 
-    fn all(&self, options: &Options) -> Vec<OptionView> {
+    fn all(&self, reply: &Reply) -> Vec<OptionView> {
+        let (_, omitted) = reply.message.encode_telling(reply.limit);
         let view = |(code, value): (u8, &[u8])| OptionView {
             code,
             name: custom::name_of(code).unwrap_or_default().to_owned(),
             value: text(code, value),
-            source: self.source(code),
+            source: if omitted.contains(&code) {
+                let limit = reply.limit;
+                format!("not sent: the client takes {limit} bytes, which others fill")
+            } else {
+                self.source(code)
+            },
         };
-        options.iter().map(view).collect()
+        reply.message.options.iter().map(view).collect()
     }
 
     fn source(&self, code: u8) -> String {
@@ -149,16 +162,40 @@ impl<'a> Sources<'a> {
             code::HOSTNAME if self.has_own_name => "Machine, hostname".into(),
             code::HOSTNAME => format!("name of the Machine, or NodePool {}, hostname", self.pool),
             code::MTU => "its profiles, mtu".into(),
-            code::BOOT_FILE
-            | code::TFTP_SERVER
-            | code::VENDOR_CLASS
-            | code::VENDOR
-            | code::IPXE => format!(
-                "built-in table of client architectures, or NodePool {}",
-                self.pool
-            ),
+            code::BOOT_FILE => self.loading.clone(),
+            code::TFTP_SERVER => "boot-server's own address there".into(),
+            code::VENDOR_CLASS | code::VENDOR | code::IPXE => {
+                "built in, as firmware of its kind needs it with a boot file".into()
+            }
             code::CLIENT_ID | code::RELAY_AGENT | code::CLIENT_UUID => "as it was asked".into(),
             _ => "built in".into(),
+        }
+    }
+}
+
+/// What decided on the boot file, among what a pool may say and what is built in.
+fn loading(file: &[u8], assignment: Option<&Assignment>) -> String {
+    let file = String::from_utf8_lossy(file);
+    let file = file.trim_end_matches('\0');
+    let Some(assignment) = assignment else {
+        return "built-in table of client architectures".into();
+    };
+    let pool = assignment.pool.as_deref().unwrap_or("none");
+    let wish = &assignment.loading;
+    let mut own = wish.own.iter();
+    // By HTTP Boot a file's name is the end of its URL.
+    let named = own.find(|(_, name)| file == **name || file.ends_with(&format!("/loaders/{name}")));
+    match (named, wish.secure_boot, wish.kind) {
+        _ if file.ends_with("/boot.ipxe") => "built in: iPXE is told where its script is".into(),
+        (Some((arch, _)), ..) => format!("NodePool {pool}, loaders: client architecture {arch}"),
+        (None, true, _) => format!(
+            "NodePool {pool}, secureBoot: shim of the built-in table for its client architecture"
+        ),
+        (None, false, LoaderKind::Grub) => format!(
+            "NodePool {pool}, loader: GRUB of the built-in table for its client architecture"
+        ),
+        (None, false, LoaderKind::Ipxe) => {
+            "built-in table: iPXE for its client architecture".into()
         }
     }
 }
@@ -202,10 +239,11 @@ fn text(code: u8, value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use boot_proto::dhcp::{Message, MessageType};
     use boot_proto::ids::MacAddr;
 
     use super::*;
-    use crate::dhcp::responder::Why;
+    use crate::dhcp::responder::{Destination, Why};
     use crate::inventory::Client;
     use crate::manifests::tests::declared;
 
@@ -217,10 +255,31 @@ mod tests {
                  apiVersion: moonfarm.dev/v1alpha1\nkind: Profile\nmetadata: {name: time}\n\
                  spec: {dhcpOptions: {'42': 10.0.0.3}}\n---\n\
                  apiVersion: moonfarm.dev/v1alpha1\nkind: NodePool\nmetadata: {name: all}\n\
-                 spec: {catchAll: true, image: debian, profiles: [time]}\n",
+                 spec: {catchAll: true, image: debian, profiles: [time], loaders: {'16': own.efi}}\n",
             ),
             Vec::new(),
         )
+    }
+
+    /// An answer with some options, of which a short limit leaves out the last.
+    fn reply(limit: usize) -> Reply {
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let mut message = Message::request(mac, 1, MessageType::Offer);
+        message.yiaddr = Ipv4Addr::new(10, 0, 0, 9);
+        message.file = b"http://10.0.0.1:8080/loaders/own.efi".to_vec();
+        let options = &mut message.options;
+        options.put_addresses(code::ROUTER, &[Ipv4Addr::new(10, 0, 0, 1)]);
+        options.put_addresses(code::NTP, &[Ipv4Addr::new(10, 0, 0, 3)]);
+        options.put_number32(code::LEASE_TIME, 3600);
+        options.put(code::BOOT_FILE, message.file.clone());
+        options.put(code::RELAY_AGENT, [&[1, 200][..], &[7; 200]].concat());
+        Reply {
+            message,
+            limit,
+            to: Destination::Broadcast,
+            refusal: None,
+            nothing_to_boot: None,
+        }
     }
 
     #[test]
@@ -228,33 +287,42 @@ mod tests {
         let inventory = inventory();
         let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
         let assignment = inventory.assign(&Client { mac, uuid: None }).unwrap();
-        let sources = Sources {
-            subnet: "lan",
-            ..Sources {
-                declared: vec![
-                    (code::NTP, "Subnet lan".into()),
-                    (code::NTP, "Profile time".into()),
-                ],
-                subnet: "",
-                pool: assignment.pool.as_deref().unwrap(),
-                has_own_name: false,
-            }
+        let sources = |limit| {
+            let decision = Decision::Reply(Box::new(reply(limit)));
+            let view = view(WallClock(1), &decision, &inventory, Some(&assignment));
+            let of = |view: &OptionView| (view.code, view.value.clone(), view.source.clone());
+            view.options.iter().map(of).collect::<Vec<_>>()
         };
-        let mut options = Options::default();
-        options.put_addresses(code::ROUTER, &[Ipv4Addr::new(10, 0, 0, 1)]);
-        options.put_addresses(code::NTP, &[Ipv4Addr::new(10, 0, 0, 3)]);
-        options.put_number32(code::LEASE_TIME, 3600);
-        options.put(code::BOOT_FILE, b"snponly.efi\0".to_vec());
-        let views = sources.all(&options);
-        let found: Vec<_> = views
-            .iter()
-            .map(|view| (view.code, view.value.as_str(), view.source.as_str()))
-            .collect();
-        assert_eq!(found[0], (3, "10.0.0.1", "Subnet lan, gateway"));
-        assert_eq!(found[1], (42, "10.0.0.3", "Profile time, dhcpOptions"));
+        let found = sources(1472);
+        let is = |at: usize, code: u8, value: &str, source: &str| {
+            assert_eq!(found[at], (code, value.to_owned(), source.to_owned()));
+        };
+        is(0, 3, "10.0.0.1", "Subnet lan, gateway");
+        is(1, 42, "10.0.0.3", "Profile time, dhcpOptions");
         assert_eq!(found[2].1, "3600 s");
-        assert_eq!(found[3].1, "snponly.efi");
-        assert!(found[3].2.ends_with("NodePool all"), "{}", found[3].2);
+        let url = "http://10.0.0.1:8080/loaders/own.efi";
+        let named = "NodePool all, loaders: client architecture 16";
+        let last = found.len() - 1;
+        is(last - 1, 67, url, named);
+        is(last, 82, &found[last].1, "as it was asked");
+        let short = sources(400);
+        assert!(short[last].2.starts_with("not sent: "), "{}", short[last].2);
+    }
+
+    #[test]
+    fn what_decided_on_the_loader() {
+        let inventory = inventory();
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let mut assignment = inventory.assign(&Client { mac, uuid: None }).unwrap();
+        let of = |file: &str, assignment: &Assignment| loading(file.as_bytes(), Some(assignment));
+        let script = of("http://10.0.0.1:8080/boot.ipxe", &assignment);
+        assert!(script.contains("iPXE is told"), "{script}");
+        let usual = of("snponly.efi\0", &assignment);
+        assert_eq!(usual, "built-in table: iPXE for its client architecture");
+        assignment.loading.kind = LoaderKind::Grub;
+        assert!(of("grubx64.efi", &assignment).starts_with("NodePool all, loader: GRUB"));
+        assignment.loading.secure_boot = true;
+        assert!(of("shimx64.efi", &assignment).starts_with("NodePool all, secureBoot: shim"));
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn seat(
 fn meter(app: &App, peer: Peer, what: Option<Fetched>, length: u64, seat: Option<Seat>) -> Meter {
     let mut meter = Meter::new(app, peer.address(), what);
     meter.expected = length;
-    meter.seat = seat;
+    meter._seat = seat;
     meter
 }
 

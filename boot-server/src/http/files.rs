@@ -49,7 +49,7 @@ pub(super) struct Meter {
     what: Option<Fetched>,
     pub sent: u64,
     pub expected: u64,
-    pub seat: Option<Seat>,
+    pub _seat: Option<Seat>,
 }
 
 impl Meter {
@@ -61,7 +61,7 @@ impl Meter {
             what,
             sent: 0,
             expected: 0,
-            seat: None,
+            _seat: None,
         }
     }
 }
@@ -73,9 +73,6 @@ impl Drop for Meter {
         }
         let is_whole = self.sent >= self.expected;
         self.metrics.file(self.what, self.sent, is_whole);
-        if let Some(seat) = &mut self.seat {
-            seat.is_whole = is_whole;
-        }
         if let (Some(address), Some(what)) = (self.address, self.what) {
             self.boots.fetched(address, what, self.sent, self.expected);
         }

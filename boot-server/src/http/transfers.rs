@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
-use boot_proto::time::Monotonic;
 use rand::Rng as _;
 
 use super::errors::Failure;
@@ -41,8 +40,6 @@ impl Transfers {
             Ok(()) => Ok(Seat {
                 transfers: Arc::clone(self),
                 client,
-                since: now,
-                is_whole: false,
             }),
             Err(wait) => {
                 self.metrics.deferred();
@@ -66,16 +63,12 @@ impl Transfers {
 pub(super) struct Seat {
     transfers: Arc<Transfers>,
     client: IpAddr,
-    since: Monotonic,
-    /// Whether all of it went out.
-    pub is_whole: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let took = clock::monotonic().since(self.since);
         let mut queue = self.transfers.lock();
-        queue.leave(self.client, took, self.is_whole);
+        queue.leave(self.client, clock::monotonic());
         self.transfers.show(&queue);
     }
 }

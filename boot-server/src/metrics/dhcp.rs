@@ -21,6 +21,11 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOption {
+    option: u8,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BySubnet {
     subnet: String,
 }
@@ -33,6 +38,7 @@ pub struct DhcpMetrics {
     unanswered: Family<ByReason, Counter>,
     refused: Family<ByReason, Counter>,
     failures: Family<ByReason, Counter>,
+    omitted: Family<ByOption, Counter>,
     leases: Family<BySubnet, Gauge>,
     free: Family<BySubnet, Gauge>,
     batch: Histogram,
@@ -47,6 +53,7 @@ impl DhcpMetrics {
             unanswered: Family::default(),
             refused: Family::default(),
             failures: Family::default(),
+            omitted: Family::default(),
             leases: Family::default(),
             free: Family::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -72,6 +79,11 @@ impl DhcpMetrics {
             "failures",
             "Answers that were lost to a failure of this host by reason",
             metrics.failures.clone(),
+        );
+        registry.register(
+            "omitted_options",
+            "Options that an answer had no room for, by code; 82 is relay agent information",
+            metrics.omitted.clone(),
         );
         registry.register("leases", "Leases that hold now", metrics.leases.clone());
         registry.register(
@@ -116,6 +128,11 @@ impl DhcpMetrics {
     /// An answer was lost: the store or the network failed.
     pub fn failed(&self, reason: &'static str) {
         self.failures.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// An answer went out without an option that it had no room for.
+    pub fn omitted(&self, option: u8) {
+        self.omitted.get_or_create(&ByOption { option }).inc();
     }
 
     /// A batch of leases was made durable.

@@ -20,7 +20,7 @@ fn offered(mac: MacAddr, firmware: Firmware, uuid: Option<&str>, name: Option<&s
         firmware,
         uuid: uuid.map(str::to_owned),
         machine: name.map(str::to_owned),
-        boot_file: Some("undionly.kpxe".into()),
+        boot_file: Ok("undionly.kpxe".into()),
     }
 }
 
@@ -127,4 +127,32 @@ fn one_boot_has_a_bounded_number_of_nics_and_is_forgotten_whole() {
             .map(|boot| boot.view.id),
         None
     );
+}
+
+#[test]
+fn a_node_agent_begins_a_boot_only_where_the_last_is_over() {
+    let mut book = Book::default();
+    let asks = |mac, name: &str| BootEvent::AgentAsked {
+        mac,
+        machine: Some(name.to_owned()),
+    };
+    // Of a machine that never booted from here nothing is said.
+    book.event(at(0), asks(FIRST, "one"));
+    assert!(machines(&book).is_empty());
+    book.event(at(1), offered(FIRST, Firmware::Bios, None, Some("one")));
+    book.script(at(2), &script(FIRST, "one"));
+    // In the course of a boot it goes on, also from another NIC.
+    book.event(at(3), asks(FIRST, "one"));
+    book.event(at(4), asks(SECOND, "one"));
+    assert_eq!(machines(&book), [(1, vec![FIRST])]);
+    book.ready(at(9), 1, "ready");
+    let before = book.latest(FIRST).unwrap().asked;
+    book.event(at(20), asks(SECOND, "one"));
+    book.event(at(21), asks(SECOND, "one"));
+    book.event(at(22), asks(FIRST, "one"));
+    assert_eq!(machines(&book), [(1, vec![FIRST]), (2, vec![SECOND])]);
+    let boot = book.latest(SECOND).unwrap();
+    assert!(boot.is_running());
+    assert_eq!((boot.asked, boot.view.started), (before, at(20)));
+    assert!(boot.view.steps[0].message.contains("kexec"));
 }

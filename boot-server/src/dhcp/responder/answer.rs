@@ -9,6 +9,7 @@ use super::super::custom;
 use super::super::leases::Lease;
 use super::address::Choice;
 use super::{Destination, Exchange, Refusal, Reply, Why, link};
+use crate::arch::NoLoader;
 use crate::events::BootEvent;
 
 /// Shortest lease that a client may ask for, in seconds.
@@ -109,7 +110,14 @@ impl Exchange<'_> {
             limit: self.message.max_payload_bytes(),
             to,
             refusal: None,
+            nothing_to_boot: self.nothing_to_boot(server),
         }
+    }
+
+    /// Why a client that boots is named nothing to load.
+    fn nothing_to_boot(&self, server: Ipv4Addr) -> Option<NoLoader> {
+        let (_, file) = self.boot_choice(server);
+        file.err().filter(|_| self.facts.is_booting())
     }
 
     /// RFC 2131 §4.1.

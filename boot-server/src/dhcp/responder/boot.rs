@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use boot_proto::dhcp::{Message, MessageType, PXE_PORT, code};
 
 use super::{Destination, Exchange, Reply, Why};
-use crate::arch::{BootFile, Firmware, boot_file};
+use crate::arch::{BootFile, Firmware, NoLoader, boot_file};
 use crate::events::BootEvent;
 use crate::inventory::MatchedBy;
 
@@ -23,7 +23,7 @@ const FILE_FIELD_BYTES: usize = 127;
 impl Exchange<'_> {
     /// Firmware and boot file. A machine without a pool has nothing to boot, unless
     /// a MatchboxGroup may take it: which one, only the loader's request tells.
-    pub(super) fn boot_choice(&self, server: Ipv4Addr) -> (Firmware, Option<BootFile>) {
+    pub(super) fn boot_choice(&self, server: Ipv4Addr) -> (Firmware, Result<BootFile, NoLoader>) {
         let (firmware, file) = boot_file(
             &self.facts,
             self.mac,
@@ -33,7 +33,8 @@ impl Exchange<'_> {
         );
         let has_matchbox = !self.inventory.declared().matchbox_groups.is_empty();
         let may_boot = self.assignment.pool.is_some() || has_matchbox;
-        (firmware, file.ok().filter(|_| may_boot))
+        let file = file.and_then(|file| may_boot.then_some(file).ok_or(NoLoader::NoPool));
+        (firmware, file)
     }
 
     /// Adds boot information for a client that boots.
@@ -44,7 +45,7 @@ impl Exchange<'_> {
         message
             .options
             .copy(code::CLIENT_UUID, &self.message.options);
-        let (_, Some(file)) = self.boot_choice(server) else {
+        let (_, Ok(file)) = self.boot_choice(server) else {
             return;
         };
         message.siaddr = server;
@@ -83,7 +84,7 @@ impl Exchange<'_> {
         }
         let subnet = self.subnets.first().ok_or(Why::ProxyOnly)?;
         let server = self.server_address(&subnet.spec)?;
-        if self.boot_choice(server).1.is_none() {
+        if self.boot_choice(server).1.is_err() {
             return Err(Why::NoBootFile(self.facts.arch));
         }
         let mut message = self.message.reply(answer);
@@ -138,6 +139,14 @@ impl Exchange<'_> {
         })
     }
 
+    /// The event of a node agent that asks for its address.
+    pub(super) fn agent_asked(&self) -> BootEvent {
+        BootEvent::AgentAsked {
+            mac: self.mac,
+            machine: self.known_machine(),
+        }
+    }
+
     /// The machine, unless it is a stranger's name made of the MAC.
     fn known_machine(&self) -> Option<String> {
         let assignment = &self.assignment;
@@ -160,7 +169,9 @@ impl Exchange<'_> {
             firmware,
             uuid: self.facts.uuid.clone(),
             machine: self.known_machine(),
-            boot_file: file.map(|file| file.name().to_owned()),
+            boot_file: file
+                .map(|file| file.name().to_owned())
+                .map_err(|why| why.to_string()),
         })
     }
 }

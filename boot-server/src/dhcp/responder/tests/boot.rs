@@ -37,7 +37,7 @@ fn a_bios_rom_takes_the_boot_file_without_a_menu() {
             firmware: crate::events::Firmware::Bios,
             uuid: Some("33323130-3534-3736-3839-616263646566".into()),
             machine: Some("n1".into()),
-            boot_file: Some("undionly.kpxe".into()),
+            boot_file: Ok("undionly.kpxe".into()),
         })
     );
 }
@@ -101,6 +101,54 @@ fn running_systems_and_machines_without_a_pool_get_no_boot_file() {
         );
         assert!(!reply.yiaddr.is_unspecified());
     }
+}
+
+#[test]
+fn a_node_agent_is_told_from_a_running_system_when_it_discovers() {
+    let mut lab = Lab::new(&usual());
+    let mut message = discover(DECLARED);
+    message
+        .options
+        .put(code::VENDOR_CLASS, boot_proto::dhcp::AGENT_CLASS.to_vec());
+    let asked = BootEvent::AgentAsked {
+        mac: mac(DECLARED),
+        machine: Some("n1".into()),
+    };
+    let outcome = lab.handle(&message);
+    assert_eq!(outcome.event, Some(asked.clone()));
+    let Decision::Reply(reply) = outcome.decision else {
+        panic!("an address");
+    };
+    assert!(reply.message.file.is_empty() && reply.nothing_to_boot.is_none());
+    // Beside another server, too.
+    let mut resources = usual();
+    resources["subnets"]["lan"]["mode"] = json!("proxy");
+    let outcome = Lab::new(&resources).handle(&message);
+    assert_eq!(outcome.event, Some(asked));
+    assert_eq!(outcome.decision, Decision::Silent(Why::ProxyOnly));
+}
+
+#[test]
+fn firmware_that_is_named_nothing_is_told_why() {
+    let mut resources = usual();
+    resources["pools"]["all"]["secureBoot"] = json!(true);
+    let mut lab = Lab::new(&resources);
+    let mut message = pxe(DECLARED, 16);
+    message
+        .options
+        .put(code::VENDOR_CLASS, b"HTTPClient:Arch:00016".to_vec());
+    let outcome = lab.handle(&message);
+    let Decision::Reply(reply) = outcome.decision else {
+        panic!("an address");
+    };
+    // Without the class an address is all that it offers: firmware goes on.
+    assert!(!reply.message.options.has(code::VENDOR_CLASS));
+    let why = crate::arch::NoLoader::NotSecure(16);
+    assert_eq!(reply.nothing_to_boot, Some(why));
+    let Some(BootEvent::Offered { boot_file, .. }) = outcome.event else {
+        panic!("an event");
+    };
+    assert_eq!(boot_file, Err(why.to_string()));
 }
 
 #[test]
