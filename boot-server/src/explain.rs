@@ -249,6 +249,7 @@ const fn matched(by: MatchedBy) -> &'static str {
         MatchedBy::RelayPort => "by the relay port that it asks through",
         MatchedBy::ClientId => "by its DHCP client identifier",
         MatchedBy::Name => "by its name",
+        MatchedBy::Pool => "not known before; a pool names its MAC",
         MatchedBy::CatchAll => "not known before; the catch-all pool or a MatchboxGroup takes it",
     }
 }

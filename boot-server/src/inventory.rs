@@ -86,6 +86,8 @@ pub enum MatchedBy {
     ClientId,
     /// By the name of the Machine itself.
     Name,
+    /// Not known before; a pool names its MAC.
+    Pool,
     /// Not known before; a catch-all pool takes it.
     CatchAll,
 }
@@ -94,7 +96,7 @@ pub enum MatchedBy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unassigned {
     /// Nobody declared it, it was not found before, and no pool takes all.
-    #[error("no Machine has MAC {mac}, and no NodePool says catchAll: true")]
+    #[error("no Machine has MAC {mac}, no NodePool names it, and none says catchAll: true")]
     Unknown {
         /// MAC that asked.
         mac: MacAddr,

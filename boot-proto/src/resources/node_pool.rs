@@ -100,7 +100,7 @@ pub struct MachineSelector {
     /// Machine names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// MACs.
+    /// MACs; a machine that nobody declared is known by them, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<MacAddr>,
     /// Slots as `CHASSIS/SLOT`, such as `m1/c11n1`, or a whole chassis, `m1/*`.

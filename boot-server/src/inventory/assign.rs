@@ -13,8 +13,9 @@ use super::{Assignment, Client, Inventory, Known, MatchedBy, PoolRule, Unassigne
 
 impl Inventory {
     /// Decides for a client: the machine that has its MAC, else the one that has
-    /// its UUID and no declared MACs, else, where a catch-all pool exists, a new machine named by its
-    /// dashed MAC, which is what a MatchboxGroup's machine is, too.
+    /// its UUID and no declared MACs, else, where a pool names its MAC or takes
+    /// all, a new machine named by its dashed MAC, which is what a MatchboxGroup's
+    /// machine is, too.
     ///
     /// # Errors
     /// When it is no machine of this farm.
@@ -40,16 +41,26 @@ impl Inventory {
         if let Some((known, matched)) = met.and_then(|(at, by)| Some((self.known(at)?, by))) {
             return Ok(self.decide(known, matched, Some(client)));
         }
-        if self.catch_all.is_none() && !self.is_in_matchbox_group(client) {
+        let matched = if self.is_named_by_a_pool(mac) {
+            MatchedBy::Pool
+        } else if self.catch_all.is_some() || self.is_in_matchbox_group(client) {
+            MatchedBy::CatchAll
+        } else {
             return Err(Unassigned::Unknown { mac });
-        }
+        };
         let stranger = Known {
             name: mac.dashed(),
             declared: false,
             spec: MachineSpec::default(),
             labels: BTreeMap::new(),
         };
-        Ok(self.decide(&stranger, MatchedBy::CatchAll, Some(client)))
+        Ok(self.decide(&stranger, matched, Some(client)))
+    }
+
+    /// Whether a pool says that the machine with this NIC is its own.
+    fn is_named_by_a_pool(&self, mac: MacAddr) -> bool {
+        let mut pools = self.declared.pools.values();
+        pools.any(|pool| pool.spec.machines.macs.contains(&mac))
     }
 
     /// Whether a MatchboxGroup takes a client by its MAC and UUID, or takes all.

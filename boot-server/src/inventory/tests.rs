@@ -275,6 +275,22 @@ fn pools_of_found_machines() {
 }
 
 #[test]
+fn a_pool_that_names_a_mac_knows_its_machine() {
+    let text = FARM.replace("{slots: [m1/C1N1]}", "{macs: [94-57-A5-00-00-07]}");
+    for text in [
+        text.clone(),
+        text.replace("catchAll: true", "catchAll: false"),
+    ] {
+        let inventory = Inventory::new(declared(&text), Vec::new());
+        let met = inventory.assign(&client(7)).unwrap();
+        assert_eq!(
+            (met.machine.as_str(), met.matched, met.pool.as_deref()),
+            ("94-57-a5-00-00-07", MatchedBy::Pool, Some("workers"))
+        );
+    }
+}
+
+#[test]
 fn the_narrowest_selector_wins() {
     let check = |selector: &str, rule: PoolRule| {
         let text = FARM.replace("{slots: [m1/C1N1]}", selector);

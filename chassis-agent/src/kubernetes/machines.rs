@@ -133,7 +133,8 @@ fn name_of(chassis: &str, observed: &ObservedMachine, machines: &Machines) -> Op
 }
 
 /// `m1-c11n1`; what a BMC calls its system is brought into the form of a name.
-fn new_name(chassis: &str, slot: &str) -> Option<String> {
+#[must_use]
+pub fn new_name(chassis: &str, slot: &str) -> Option<String> {
     let mut part = String::new();
     for letter in slot.trim().chars() {
         if letter.is_ascii_lowercase() || letter.is_ascii_digit() {

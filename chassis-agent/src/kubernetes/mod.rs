@@ -10,6 +10,7 @@ mod conditions;
 mod dhcp_hosts;
 mod leader;
 mod machines;
+mod registry;
 mod requests;
 mod secrets;
 mod sink;

@@ -21,6 +21,7 @@ use super::api::{Cluster, KubernetesError, call};
 use super::conditions::{are_news, brought_up_to_date, turned};
 use super::dhcp_hosts;
 use super::machines::{Known, Machines, Write, news, orders};
+use super::registry::Registry;
 use super::requests::{Requests, Sign, tell_who_asked};
 use crate::clock;
 use crate::publish::{Answer, Publish, PublishError};
@@ -38,6 +39,7 @@ const OF_CHASSIS: [&str; 4] = [REACHABLE, "Ready", "InventoryComplete", "OrdersO
 pub struct MachinesSink {
     cluster: Cluster,
     recorder: Recorder,
+    registry: Mutex<Registry>,
     heard: Mutex<Heard>,
 }
 
@@ -61,25 +63,18 @@ impl MachinesSink {
         Self {
             cluster,
             recorder,
+            registry: Mutex::default(),
             heard: Mutex::default(),
         }
     }
 
-    fn machines(&self) -> Machines {
-        let read = |object: Arc<DynamicObject>| {
-            let labels = object.metadata.labels.as_ref();
-            let spec = part(&object, "spec");
-            let is_declared = spec.as_object().is_some_and(|spec| !spec.is_empty());
-            let known = Known {
-                is_found: labels.is_some_and(|labels| labels.contains_key(FOUND_LABEL))
-                    && !is_declared,
-                spec: serde_json::from_value(spec).ok()?,
-                status: serde_json::from_value(part(&object, "status")).unwrap_or_default(),
-            };
-            Some((object.metadata.name.clone()?, known))
-        };
+    /// The Machines that a look at `chassis` can be about.
+    fn machines(&self, chassis: &str, seen: &ChassisInventory) -> Machines {
         let objects = self.cluster.machines.state();
-        objects.into_iter().filter_map(read).collect()
+        let registry = self.registry.lock();
+        let mut registry = registry.unwrap_or_else(PoisonError::into_inner);
+        registry.update(objects);
+        registry.about(chassis, &seen.machines)
     }
 
     async fn report_all(
@@ -88,7 +83,7 @@ impl MachinesSink {
         seen: &ChassisInventory,
     ) -> Result<PowerOrders, KubernetesError> {
         let now = clock::wall();
-        let mut machines = self.machines();
+        let mut machines = self.machines(chassis, seen);
         for write in news(chassis, seen, &machines, now) {
             self.write(&write).await?;
             self.tell(&write, machines.get(&write.name)).await;
@@ -390,7 +385,8 @@ fn find(store: &Store<DynamicObject>, name: &str) -> Option<Arc<DynamicObject>> 
     store.find(|object| object.metadata.name.as_deref() == Some(name))
 }
 
-fn part(object: &DynamicObject, name: &str) -> Value {
+/// A part of an object; an empty one where it has none.
+pub(super) fn part(object: &DynamicObject, name: &str) -> Value {
     object.data.get(name).cloned().unwrap_or(json!({}))
 }
 
