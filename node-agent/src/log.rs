@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,9 +40,15 @@ impl Log {
     /// A log to standard error, as a unit of systemd has it.
     #[must_use]
     pub fn to_stderr() -> Self {
+        Self::to(&io::stderr())
+    }
+
+    /// A second descriptor of what is open: the journal is a socket, which cannot
+    /// be opened anew by a name below /proc.
+    fn to(open: &impl AsFd) -> Self {
         let log = Self::default();
-        if let Ok(file) = OpenOptions::new().append(true).open("/proc/self/fd/2") {
-            log.inner().consoles.push(file);
+        if let Ok(owned) = open.as_fd().try_clone_to_owned() {
+            log.inner().consoles.push(File::from(owned));
         }
         log
     }
@@ -232,6 +239,17 @@ mod tests {
         let tail = log.tail();
         assert!(tail.len() <= REPORT_BYTES);
         assert!(tail.lines().last().unwrap().contains("line 499"));
+    }
+
+    #[test]
+    fn the_journal_is_a_socket() {
+        use std::io::Read as _;
+        let (ours, mut journal) = std::os::unix::net::UnixStream::pair().unwrap();
+        Log::to(&ours).warn("attempt 1");
+        drop(ours);
+        let mut text = String::new();
+        journal.read_to_string(&mut text).unwrap();
+        assert!(text.trim_end().ends_with("WARNING: attempt 1"), "{text}");
     }
 
     #[test]

@@ -1,18 +1,21 @@
-//! Two NICs as one: a cable pulled while the image is on its way, and the other
-//! when the machine is up.
+//! Two NICs as one: a cable pulled while the image is on its way and again when
+//! the machine is up, a switch that speaks LACP, a network with a VLAN tag.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use boot_proto::cmdline::BootArguments;
 use boot_proto::ids::MacAddr;
+use boot_proto::resources::NetworkSpec;
 use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::latest_boot;
 use moonfarm_tests::lab::farm::layout::BRIDGE;
 use moonfarm_tests::lab::farm::manifests::{self, Pool};
-use moonfarm_tests::lab::{Firmware, MachineSpec, NicSpec, QemuMachine, console};
+use moonfarm_tests::lab::{Firmware, MachineSpec, NicSpec, QemuMachine, Switch, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
+use crate::images;
 use crate::shell::Shell;
 use crate::support::{TO_READY, TestFarm, artefacts, now};
 
@@ -25,12 +28,14 @@ const MACS: [MacAddr; 2] = [
     MacAddr::new([0x52, 0x54, 0, 0xb0, 0x0d, 2]),
 ];
 const TAPS: [&str; 2] = ["port1", "port2"];
+const VLAN: u16 = 77;
 
 /// A farm with one machine of two NICs whose profile has this network, as a YAML
 /// flow mapping.
 struct Bench {
     test: TestFarm,
     shell: Shell,
+    network: NetworkSpec,
     _scratch: tempfile::TempDir,
 }
 
@@ -58,15 +63,20 @@ impl Bench {
             ]
         });
         shell.within(test.farm.namespace());
+        let network = serde_yaml_ng::from_str(network).expect("a network");
         Some(Self {
             test,
             shell,
+            network,
             _scratch: scratch,
         })
     }
 
-    fn spec(&self) -> MachineSpec {
-        let nic = |at: usize| NicSpec::new(MACS[at], TAPS[at]);
+    fn spec(&self, model: &str) -> MachineSpec {
+        let nic = |at: usize| NicSpec {
+            model: model.into(),
+            ..NicSpec::new(MACS[at], TAPS[at])
+        };
         MachineSpec {
             name: "cabled".into(),
             firmware: Firmware::Bios,
@@ -75,6 +85,20 @@ impl Bench {
             cpus: 2,
             folder: self.test.farm.layout().machine("cabled"),
             ..MachineSpec::default()
+        }
+    }
+
+    /// The machine with its kernel loaded already: the loader cannot do what the
+    /// switch asks for.
+    fn spec_without_firmware(&self, model: &str) -> MachineSpec {
+        let image = needs::folder("MOONFARM_IMAGE").expect("an image");
+        let own = BootArguments {
+            network: self.network.clone(),
+            ..BootArguments::default()
+        };
+        MachineSpec {
+            kernel: Some(images::direct_kernel(&image, MACS[0], &own.render())),
+            ..self.spec(model)
         }
     }
 
@@ -145,7 +169,7 @@ fn a_bond_boots_and_lives_on_whichever_cable_is_left() {
         namespace.add_tap(tap, BRIDGE).expect("a tap");
     }
     let since = now();
-    let mut machine = bench.power_on(bench.spec());
+    let mut machine = bench.power_on(bench.spec(NicSpec::VIRTIO));
     bench.wait_for("image", &machine, since);
     set_link(&mut machine, 0, false);
     bench.test.say("pulled the first cable during the download");
@@ -192,4 +216,77 @@ fn a_bond_boots_and_lives_on_whichever_cable_is_left() {
     );
     assert!(second.contains(&format!("inet {at}/24")), "{second}");
     assert!(second.contains("lost 0"), "{second}");
+}
+
+/// Open vSwitch is the partner, and passes nothing where LACP has not come about.
+#[test]
+fn a_bond_with_lacp_boots_through_a_switch_that_insists() {
+    if !needs::is_long_run() || !needs::has_virtual_machines() {
+        return;
+    }
+    let network = "{interfaces: {nic0: {match: {boot: true}}, nic1: {match: {boot: false}}, \
+                   bond0: {bond: {ports: [nic0, nic1], mode: 802.3ad, lacpRate: fast, \
+                   miimon: 100, transmitHashPolicy: layer3+4}, lease: static}}}";
+    let Some(bench) = Bench::start(network) else {
+        return;
+    };
+    let switch = Switch::start(bench.test.farm.namespace(), BRIDGE, None)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    switch
+        .add_lacp_bond("lag", &TAPS)
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    let since = now();
+    let mut machine = bench.power_on(bench.spec_without_firmware("e1000"));
+    let at = bench.wait_for("switch-root", &machine, since);
+    let shown = switch
+        .lacp()
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    bench.test.say(&shown);
+    assert!(shown.contains("status: active negotiated"), "{shown}");
+    assert_eq!(shown.matches("current attached").count(), 2, "{shown}");
+    let seen = bench.ask(at, LOOK);
+    bench.test.say(&seen);
+    assert!(seen.contains("IEEE 802.3ad"), "{seen}");
+    assert!(seen.contains("Number of ports: 2"), "{seen}");
+    assert!(seen.contains(&format!("inet {at}/24")), "{seen}");
+    assert!(seen.contains("lost 0"), "{seen}");
+    set_link(&mut machine, 0, false);
+    let after = until(TO_MOVE, || {
+        let seen = bench.ask(at, LOOK);
+        seen.contains("Number of ports: 1").then_some(seen)
+    });
+    let after = after.expect("the bond goes on with one port");
+    assert_eq!(after.lines().next(), seen.lines().next(), "it booted anew");
+}
+
+#[test]
+fn a_network_with_a_vlan_tag_is_booted_over() {
+    if !needs::is_long_run() || !needs::has_virtual_machines() {
+        return;
+    }
+    let network = "{interfaces: {nic0: {match: {boot: true}}, \
+                   tagged: {vlan: {link: nic0, id: 77}, lease: static}}}";
+    let Some(bench) = Bench::start(network) else {
+        return;
+    };
+    let switch = Switch::start(bench.test.farm.namespace(), BRIDGE, Some(VLAN))
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    for tap in TAPS {
+        switch
+            .add_trunk(tap, VLAN)
+            .unwrap_or_else(|error| panic!("{}", error.chain()));
+    }
+    let since = now();
+    let machine = bench.power_on(bench.spec_without_firmware("e1000"));
+    let at = bench.wait_for("switch-root", &machine, since);
+    let seen = bench.ask(
+        at,
+        "ip -d -o link show dev tagged; ip -4 -o address show dev tagged; \
+         networkctl --no-pager list tagged; journalctl -b -o cat -u systemd-networkd | grep -c 'tagged: Lost carrier'; true",
+    );
+    bench.test.say(&seen);
+    assert!(seen.contains("vlan protocol 802.1Q id 77"), "{seen}");
+    assert!(seen.contains(&format!("inet {at}/24")), "{seen}");
+    assert!(seen.contains("configured"), "{seen}");
+    assert!(seen.trim_end().ends_with('0'), "{seen}");
 }

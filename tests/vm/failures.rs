@@ -9,10 +9,10 @@ use std::time::Duration;
 use boot_proto::ids::{Digest, MacAddr};
 use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::latest_boot;
-use moonfarm_tests::lab::farm::layout::{BRIDGE, SERVER};
+use moonfarm_tests::lab::farm::layout::BRIDGE;
 use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
 use moonfarm_tests::lab::process::run;
-use moonfarm_tests::lab::{DirectKernel, Firmware, MachineSpec, NicSpec, QemuMachine, console};
+use moonfarm_tests::lab::{Firmware, MachineSpec, NicSpec, QemuMachine, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
@@ -133,18 +133,8 @@ impl Field {
     }
 
     fn power_on<'a>(&self, at: usize, case: &'a Case) -> Try<'a> {
-        let (mac, manifest) = (mac_of(at), images::manifest(&self.base));
-        let command_line = format!(
-            "{} moonfarm.server=http://{SERVER}:8080 BOOTIF=01-{} {}",
-            manifest.kernel_arguments.join(" "),
-            mac.dashed(),
-            case.words
-        );
-        let direct = DirectKernel {
-            kernel: self.base.join(&manifest.kernel.file),
-            initramfs: self.base.join(&manifest.initramfs.file),
-            command_line,
-        };
+        let mac = mac_of(at);
+        let direct = images::direct_kernel(&self.base, mac, case.words);
         let spec = MachineSpec {
             name: case.name.into(),
             firmware: Firmware::Bios,
@@ -486,6 +476,7 @@ fn what_is_waited_for_in_vain_ends_in_a_restart_too() {
             "image".into(),
             "remove".into(),
             "refused".into(),
+            "--force".into(),
             "--state".into(),
             farm.layout().state().display().to_string(),
         ],

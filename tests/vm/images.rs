@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use boot_proto::ids::Digest;
+use boot_proto::ids::{Digest, MacAddr};
 use boot_proto::image::ImageManifest;
+use moonfarm_tests::lab::DirectKernel;
+use moonfarm_tests::lab::farm::layout::SERVER;
 use moonfarm_tests::lab::process::{output, run};
 use node_agent::initramfs::cpio::Archive;
 
@@ -148,4 +150,21 @@ fn program(code: &[u8]) -> Vec<u8> {
     }
     elf.extend(code);
     elf
+}
+
+/// The kernel and initramfs of an image folder as a loader would start them for
+/// the machine with this MAC; `words` are further ones for the kernel. On a busy
+/// host a translated machine's timer may be late, for which the kernel would
+/// take the IO-APIC as broken.
+pub fn direct_kernel(folder: &Path, mac: MacAddr, words: &str) -> DirectKernel {
+    let manifest = manifest(folder);
+    DirectKernel {
+        kernel: folder.join(&manifest.kernel.file),
+        initramfs: folder.join(&manifest.initramfs.file),
+        command_line: format!(
+            "{} no_timer_check moonfarm.server=http://{SERVER}:8080 BOOTIF=01-{} {words}",
+            manifest.kernel_arguments.join(" "),
+            mac.dashed(),
+        ),
+    }
 }

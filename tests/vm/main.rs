@@ -10,6 +10,7 @@ mod hosted;
 mod images;
 mod lab;
 mod loaders;
+mod nics;
 mod profile;
 mod proxy;
 mod rack;

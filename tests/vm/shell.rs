@@ -49,8 +49,8 @@ impl Shell {
         let target = format!("{user}@{at}");
         let options = [
             "BatchMode=yes",
-            "ConnectTimeout=15",
-            "ServerAliveInterval=10",
+            "ConnectTimeout=5",
+            "ServerAliveInterval=3",
             "StrictHostKeyChecking=accept-new",
             "HashKnownHosts=no",
             "IdentitiesOnly=yes",

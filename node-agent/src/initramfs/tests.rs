@@ -88,6 +88,56 @@ fn builds_the_same_bytes_twice_with_everything_that_is_needed() {
     assert!(!text.contains(".ko.zst"));
 }
 
+/// Distributions pack modules and firmware with xz, zstd or gzip, or not at all;
+/// what is carried is the same.
+#[test]
+fn modules_and_firmware_are_carried_whatever_packs_them() {
+    use std::io::Write as _;
+    fn packed(packing: &str, plain: &[u8]) -> Vec<u8> {
+        match packing {
+            ".xz" => {
+                let mut bytes = Vec::new();
+                lzma_rs::xz_compress(&mut &plain[..], &mut bytes).unwrap();
+                bytes
+            }
+            ".zst" => zstd::encode_all(plain, 3).unwrap(),
+            ".gz" => {
+                let fast = flate2::Compression::fast();
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), fast);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
+            }
+            _ => plain.to_vec(),
+        }
+    }
+    let initramfs = decompress::SUFFIXES.map(|packing| {
+        let root = root();
+        let lib = root.path().join("usr/lib");
+        let folder = lib.join("modules/6.1.0-test/kernel/drivers/net");
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let plain = decompress::decompress(fs::read(entry.path()).unwrap()).unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let name = name.trim_end_matches(".zst");
+            fs::remove_file(entry.path()).unwrap();
+            fs::write(
+                folder.join(format!("{name}{packing}")),
+                packed(packing, &plain),
+            )
+            .unwrap();
+        }
+        let firmware = lib.join("firmware/nic");
+        fs::remove_file(firmware.join("a.bin")).unwrap();
+        let content = packed(packing, b"firmware");
+        fs::write(firmware.join(format!("a.bin{packing}")), content).unwrap();
+        build(&options(root.path())).unwrap()
+    });
+    for (one, packing) in initramfs.iter().zip(decompress::SUFFIXES) {
+        assert_eq!(one.summary.modules.len(), 6, "{packing}");
+        assert_eq!(one.summary.firmware, ["nic/a.bin"], "{packing}");
+        assert!(one.bytes == initramfs[0].bytes, "{packing}");
+    }
+}
+
 #[test]
 fn what_is_missing_is_named() {
     let root = root();

@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod process;
 pub mod qemu;
 mod spawner;
+mod switch;
 
 pub use error::LabError;
 pub use namespace::Namespace;
@@ -19,3 +20,4 @@ pub use process::{Process, ProcessSpec};
 pub use qemu::{
     DirectKernel, DiskDrive, Firmware, MachineSpec, NicSpec, QemuMachine, QemuNode, Smbios,
 };
+pub use switch::Switch;

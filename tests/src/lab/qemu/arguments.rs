@@ -73,6 +73,9 @@ pub(super) fn arguments(
     line.add("-device", "virtio-rng-pci");
     nics(&mut line, spec);
     disks(&mut line, spec);
+    if let Some(clock) = &spec.clock {
+        line.add("-rtc", &format!("base={clock}"));
+    }
     if spec.has_watchdog {
         line.add("-device", "i6300esb")
             .add("-action", "watchdog=reset");
@@ -220,6 +223,7 @@ mod tests {
         let mut spec = spec(Firmware::Bios);
         spec.has_screen = true;
         spec.has_watchdog = true;
+        spec.clock = Some("2001-02-03T04:05:06".into());
         spec.disks = vec![DiskDrive {
             file: "/lab/data".into(),
             serial: "D1".into(),
@@ -233,6 +237,7 @@ mod tests {
         let line = arguments(&spec, Accelerator::Tcg, None).join(" ");
         for part in [
             "graphics=on",
+            "-rtc base=2001-02-03T04:05:06",
             "-vga std",
             "-device i6300esb -action watchdog=reset",
             "id=disk0,format=raw,file=/lab/data -device virtio-blk-pci,drive=disk0,serial=D1",

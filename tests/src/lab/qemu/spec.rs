@@ -36,6 +36,10 @@ pub struct MachineSpec {
     /// Whether it has a screen besides its serial port.
     #[serde(default)]
     pub has_screen: bool,
+    /// What its hardware clock says at power-on, in UTC as `2001-02-03T04:05:06`;
+    /// the right time where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// Whether it has a hardware watchdog (Intel's 6300ESB) that resets it.
     #[serde(default)]
     pub has_watchdog: bool,
