@@ -91,6 +91,15 @@ pub const PEERS: &[Package] = &[
         name: "dnsmasq-base",
         program: "dnsmasq",
     },
+    // A managed switch whose partners and trunks machines are cabled to: LACP, VLANs.
+    Package {
+        name: "openvswitch-switch",
+        program: "ovs-vswitchd",
+    },
+    Package {
+        name: "ethtool",
+        program: "ethtool",
+    },
     // A clock that the tests may set, for one process.
     Package {
         name: "faketime",
@@ -107,6 +116,10 @@ pub struct Artefacts {
     pub kube: PathBuf,
     /// Folder of the node image.
     pub image: PathBuf,
+    /// The static node-agent that is in it.
+    pub node_agent: PathBuf,
+    /// The root with the modules that its initramfs was made of.
+    pub modules: PathBuf,
 }
 
 impl Artefacts {
@@ -115,7 +128,9 @@ impl Artefacts {
         command
             .env("MOONFARM_PROGRAMS", &self.programs)
             .env("MOONFARM_KUBE_BIN", &self.kube)
-            .env("MOONFARM_IMAGE", &self.image);
+            .env("MOONFARM_IMAGE", &self.image)
+            .env("MOONFARM_NODE_AGENT", &self.node_agent)
+            .env("MOONFARM_MODULES", &self.modules);
     }
 }
 
@@ -134,12 +149,27 @@ pub fn provide() -> Result<Artefacts> {
     packages::need(PACKAGES)?;
     let programs = build_programs()?;
     let kube = kube_binaries::provide()?.folder;
-    let image = image::build(&ImageBuild::parse_from(["image"]).options)?;
+    let made = image::made_of(&ImageBuild::parse_from(["image"]).options)?;
     Ok(Artefacts {
         programs,
         kube,
-        image,
+        image: made.image,
+        node_agent: made.node_agent,
+        modules: made.modules,
     })
+}
+
+/// Makes or finds the image of the Debian release before, for the tests that take
+/// minutes.
+///
+/// # Errors
+/// When it can be neither found nor made.
+pub fn older_image() -> Result<PathBuf> {
+    let output = cache::checkout().join("target/image-bookworm");
+    let output = output.display().to_string();
+    let words = ["image", "--suite", "bookworm", "--name", "debian-12"];
+    let words = words.into_iter().chain(["--output", &output]);
+    image::build(&ImageBuild::parse_from(words).options)
 }
 
 /// Builds the programs and returns the folder they are in.

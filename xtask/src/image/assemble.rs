@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::root::{RootFacts, SUITE};
+use super::root::{RootFacts, Suite};
 use crate::cache;
 use crate::run::{run, say};
 
@@ -76,6 +76,7 @@ pub fn assemble(
     packed: &Path,
     node_agent: &Path,
     output: &Path,
+    suite: Suite,
     naming: &Naming,
     initramfs: &Initramfs,
 ) -> Result<()> {
@@ -99,7 +100,7 @@ pub fn assemble(
         .arg(partial.join("initramfs.img"));
     initramfs.arguments(&mut build);
     run(&mut build)?;
-    let manifest = manifest(&partial, &facts, naming)?;
+    let manifest = manifest(&partial, &facts, suite, naming)?;
     let json = serde_json::to_vec_pretty(&manifest).context("writing manifest.json")?;
     fs::write(partial.join("manifest.json"), json).context("writing manifest.json")?;
     replace(&partial, output)
@@ -111,7 +112,12 @@ fn facts(packed: &Path) -> Result<RootFacts> {
     serde_json::from_slice(&text).with_context(|| format!("reading {}", file.display()))
 }
 
-fn manifest(folder: &Path, facts: &RootFacts, naming: &Naming) -> Result<ImageManifest> {
+fn manifest(
+    folder: &Path,
+    facts: &RootFacts,
+    suite: Suite,
+    naming: &Naming,
+) -> Result<ImageManifest> {
     Ok(ImageManifest {
         version: VERSION,
         name: naming.name.clone(),
@@ -122,7 +128,7 @@ fn manifest(folder: &Path, facts: &RootFacts, naming: &Naming) -> Result<ImageMa
         root: describe(folder, "root.squashfs")?,
         kernel_arguments: naming.kernel_arguments(),
         recipe: json!({
-            "suite": SUITE,
+            "suite": suite.name(),
             "kubelet": facts.kubelet,
             "sourceDateEpoch": facts.source_date_epoch,
             "packages": facts.packages,

@@ -22,6 +22,7 @@ use assemble::{Initramfs, Naming};
 
 pub use mirror::Mirror;
 pub use node_agent::build as node_agent_program;
+pub use root::Suite;
 
 /// `cargo xtask image …`.
 #[derive(Subcommand)]
@@ -46,6 +47,9 @@ pub struct BuildOptions {
     pub naming: Naming,
     #[command(flatten)]
     pub initramfs: Initramfs,
+    /// Debian release. [default: trixie]
+    #[arg(long, value_enum)]
+    pub suite: Option<Suite>,
     /// Debian mirror. [default: the one this machine uses]
     #[arg(long, env = "MOONFARM_DEBIAN_MIRROR")]
     pub mirror: Option<String>,
@@ -66,6 +70,9 @@ pub struct PackOptions {
     /// Folder to make.
     #[arg(long)]
     pub output: PathBuf,
+    /// Debian release that is installed in it. [default: trixie]
+    #[arg(long, value_enum)]
+    pub suite: Option<Suite>,
     #[command(flatten)]
     pub naming: Naming,
     #[command(flatten)]
@@ -90,6 +97,25 @@ pub fn run(command: &ImageCommand) -> Result<()> {
 /// # Errors
 /// When a tool is missing and cannot be installed, or any step fails.
 pub fn build(options: &BuildOptions) -> Result<PathBuf> {
+    made_of(options).map(|made| made.image)
+}
+
+/// An image folder, and what its initramfs was made of.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The image folder.
+    pub image: PathBuf,
+    /// Root with the kernel's modules.
+    pub modules: PathBuf,
+    /// The static node-agent.
+    pub node_agent: PathBuf,
+}
+
+/// The same as [`build`], with what it took.
+///
+/// # Errors
+/// As [`build`].
+pub fn made_of(options: &BuildOptions) -> Result<Made> {
     packages::need(&[
         Package {
             name: "mmdebstrap",
@@ -102,7 +128,9 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
     ])?;
     let kube = kube_binaries::provide()?;
     let recipe = recipe::Recipe::read(&cache::checkout().join("deploy/images/node"))?;
-    let packed = root::provide(&recipe, &kube, options.mirror.as_deref(), options.refresh)?;
+    let suite = options.suite.unwrap_or_default();
+    let mirror = options.mirror.as_deref();
+    let packed = root::provide(&recipe, &kube, suite, mirror, options.refresh)?;
     let node_agent = node_agent::build()?;
     let output = options
         .output
@@ -112,10 +140,15 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         &packed,
         &node_agent,
         &output,
+        suite,
         &options.naming,
         &options.initramfs,
     )?;
-    Ok(output)
+    Ok(Made {
+        image: output,
+        modules: packed.join("root"),
+        node_agent,
+    })
 }
 
 fn pack(options: &PackOptions) -> Result<PathBuf> {
@@ -134,6 +167,7 @@ fn pack_into(options: &PackOptions, scratch: &Path) -> Result<()> {
         scratch,
         &options.node_agent,
         &options.output,
+        options.suite.unwrap_or_default(),
         &options.naming,
         &options.initramfs,
     )

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,8 +20,31 @@ use crate::kube_binaries::KubeBinaries;
 use crate::packages::is_root;
 use crate::run::{output, run, say};
 
-/// The Debian release the image is made of.
-pub const SUITE: &str = "trixie";
+/// The Debian release an image is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Debian 12. It has no netplan without Python; the network is written as
+    /// files of systemd-networkd.
+    Bookworm,
+    /// Debian 13.
+    #[default]
+    Trixie,
+}
+
+impl Suite {
+    /// Debian's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    /// Whether it has a package of the list.
+    fn has(self, package: &str) -> bool {
+        self != Self::Bookworm || package != "netplan-generator"
+    }
+}
 
 /// Changed by hand when the code here makes something else of the same inputs.
 const LAYOUT: &str = "1";
@@ -43,10 +67,12 @@ pub struct RootFacts {
 pub fn provide(
     recipe: &Recipe,
     kube: &KubeBinaries,
+    suite: Suite,
     mirror: Option<&str>,
     refresh: bool,
 ) -> Result<PathBuf> {
-    let folder = cache::folder()?.join("node-roots").join(key(recipe, kube)?);
+    let key = key(recipe, kube, suite)?;
+    let folder = cache::folder()?.join("node-roots").join(key);
     if refresh {
         cache::remove_tree(&folder)?;
     }
@@ -55,16 +81,16 @@ pub fn provide(
             bail!("installing a root needs root's rights: run this as root");
         }
         let root = partial.join("installed");
-        install(recipe, kube, &Mirror::choose(mirror), &root)?;
+        install(recipe, kube, suite, &Mirror::choose(mirror), &root)?;
         pack(&root, partial)?;
         cache::remove_tree(&root)
     })?;
     Ok(folder)
 }
 
-fn key(recipe: &Recipe, kube: &KubeBinaries) -> Result<String> {
+fn key(recipe: &Recipe, kube: &KubeBinaries, suite: Suite) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(format!("{LAYOUT} {SUITE}\n"));
+    hash.update(format!("{LAYOUT} {}\n", suite.name()));
     hash.update(recipe.digest);
     for program in ["kubelet", "kubeadm"] {
         let path = kube.folder.join(program);
@@ -74,9 +100,18 @@ fn key(recipe: &Recipe, kube: &KubeBinaries) -> Result<String> {
     Ok(hex::encode(&hash.finalize()[..8]))
 }
 
-fn install(recipe: &Recipe, kube: &KubeBinaries, mirror: &Mirror, root: &Path) -> Result<()> {
+fn install(
+    recipe: &Recipe,
+    kube: &KubeBinaries,
+    suite: Suite,
+    mirror: &Mirror,
+    root: &Path,
+) -> Result<()> {
+    let name = suite.name();
+    let packages = recipe.packages.iter().map(String::as_str);
+    let packages: Vec<&str> = packages.filter(|package| suite.has(package)).collect();
     say(&format!(
-        "installing Debian {SUITE} from {} (takes a minute)",
+        "installing Debian {name} from {} (takes a minute)",
         mirror.archive
     ));
     let hook = format!(
@@ -97,11 +132,11 @@ fn install(recipe: &Recipe, kube: &KubeBinaries, mirror: &Mirror, root: &Path) -
             "--dpkgopt={}",
             recipe.folder.join("dpkg.cfg").display()
         ))
-        .arg(format!("--include={}", recipe.packages.join(",")))
+        .arg(format!("--include={}", packages.join(",")))
         .arg(format!("--customize-hook={hook}"))
-        .arg(SUITE)
+        .arg(name)
         .arg(root)
-        .args(mirror.sources(SUITE)))
+        .args(mirror.sources(name)))
 }
 
 /// The path as one word for a shell.

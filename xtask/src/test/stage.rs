@@ -139,6 +139,7 @@ impl Stage {
             if extent == Extent::All {
                 command.env("MOONFARM_TOOLS", kube_binaries::tools::provide()?);
                 command.env("MOONFARM_KUBE_NEXT", kube_binaries::provide_next()?);
+                command.env("MOONFARM_OLDER_IMAGE", farm::older_image()?);
             }
             return Ok(());
         }
