@@ -4,6 +4,7 @@
 //! konnectivity; then a backup is taken, everything lost, and the backup restored.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use moonfarm_tests::lab::{LabError, Process, ProcessSpec, process};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 use serde_json::Value;
+
+use crate::webhook::Webhook;
 
 /// Values beyond those of the chart's `ci/job-values.yaml`.
 const VALUES: &str = "konnectivity.enabled=true";
@@ -30,21 +33,28 @@ metadata: {name: outside}
 status: {addresses: [{type: InternalIP, address: 10.77.0.1}]}
 "#;
 
-/// What a cluster has whose pods all wait for their first node: a webhook without
-/// which some things are not to be made, and an aggregated API.
-const WAITING: &str = r#"
+/// A webhook without which some things are not to be made.
+const POLICY: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: policy, namespace: default}
+spec: {clusterIP: 10.96.0.50, ports: [{port: 443}]}
+---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
 metadata: {name: policy}
 webhooks:
   - name: policy.example.com
-    clientConfig: {service: {name: policy, namespace: default}}
+    clientConfig: {service: {name: policy, namespace: default, port: 443}}
     rules: [{apiGroups: ["", apps], apiVersions: [v1], operations: [CREATE], resources: [secrets, daemonsets]}]
     failurePolicy: Fail
     sideEffects: None
-    timeoutSeconds: 2
+    timeoutSeconds: 10
     admissionReviewVersions: [v1]
----
+"#;
+
+/// An aggregated API.
+const AGGREGATED: &str = r#"
 apiVersion: apiregistration.k8s.io/v1
 kind: APIService
 metadata: {name: v1beta1.metrics.k8s.io}
@@ -151,7 +161,8 @@ fn every_program_does_its_part(admin: &Access) {
 /// Webhooks and aggregated APIs that wait for their first node keep nothing from
 /// becoming ready, neither at once nor in an API server that starts anew.
 fn it_is_well_without_a_node(hosted: &mut Hosted, admin: &Access, folder: &Path) {
-    apply(admin, folder, WAITING);
+    apply(admin, folder, POLICY);
+    apply(admin, folder, AGGREGATED);
     well(hosted.start(&[API_SERVER]));
     well(hosted.wait_until_ready());
     let refused = kubectl(admin, "create secret generic some").unwrap_err();
@@ -200,6 +211,35 @@ fn the_api_server_asks_through_the_tunnel(hosted: &Hosted, admin: &Access, folde
         panic!("agent: {}\nserver: {server}", agent.log_tail(20));
     };
     assert_eq!(answer, "from where the nodes are\n");
+    a_webhook_is_asked_through_it(hosted, admin, folder);
+}
+
+/// A webhook behind a Service, whose address means something on nodes alone.
+fn a_webhook_is_asked_through_it(hosted: &Hosted, admin: &Access, folder: &Path) {
+    const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 50);
+    let network = hosted.admin();
+    well(network.ip(&["addr", "add", &format!("{SERVICE}/32"), "dev", "lo"]));
+    let listener = well(network.listen((SERVICE, 443).into()));
+    let webhook = Webhook::new(listener, "policy.default.svc");
+    let pem = folder.join("webhook.pem");
+    fs::write(&pem, &webhook.pem).unwrap();
+    let bundle = well(process::run("base64", ["-w0", &pem.display().to_string()]));
+    let with_ca = format!("port: 443}}, caBundle: {}}}", bundle.trim());
+    apply(admin, folder, &POLICY.replace("port: 443}}", &with_ca));
+    let refused = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| webhook.refuse_one("by policy", Duration::from_secs(60)));
+        let refused = kubectl(admin, "create secret generic other");
+        assert!(asked.join().unwrap(), "nobody asked: {refused:?}");
+        refused.unwrap_err().chain()
+    });
+    assert!(
+        refused.contains("denied the request: by policy"),
+        "{refused}"
+    );
+    well(kubectl(
+        admin,
+        "delete validatingwebhookconfiguration policy",
+    ));
 }
 
 /// The leaf certificates that a renewal made are shown to clients by programs that

@@ -18,3 +18,4 @@ mod rbac;
 mod stores;
 mod systemd;
 mod two_servers;
+mod webhook;
