@@ -195,6 +195,34 @@ fn two_capabilities_are_enough_and_all_that_root_keeps() {
     );
 }
 
+/// As a kubelet starts the image: another user, with the pod's capabilities in its
+/// hands until the program starts, and none to be gained. What is left then is what
+/// the program's file says.
+#[test]
+fn a_pod_that_is_not_root_serves_with_the_capabilities_of_its_file() {
+    const CONTAINER: &str = "exec capsh --keep=1 --gid=65534 --uid=65534 \
+        --caps=cap_net_bind_service,cap_net_raw+p --no-new-privs --shell=\"$0\" -- \"$@\"";
+    let Some(mut host) = Host::new(RANGE) else {
+        return;
+    };
+    // The copy is the image's; build.sh of deploy/images/containers marks it so.
+    let program = host.path("boot-server");
+    std::fs::copy(host.program(), &program).unwrap();
+    let folder = host.folder.path().to_owned();
+    let mut give = Command::new("chown");
+    shell(give.args(["-R", "65534:65534"]).arg(&folder)).unwrap();
+    let mut mark = Command::new("setcap");
+    mark.arg("cap_net_bind_service,cap_net_raw+p");
+    shell(mark.arg(&program)).unwrap();
+    host.programs = folder;
+    host.wrapper = ["sh", "-c", CONTAINER].map(str::to_owned).to_vec();
+    host.start();
+    let both = ("0000000000002400".to_owned(), "1".to_owned());
+    assert_eq!(privileges(&host), both);
+    let address = host.udhcpc();
+    assert_eq!(address.as_deref(), Some("10.78.0.100"), "{}", host.log());
+}
+
 #[test]
 fn an_address_that_somebody_uses_is_not_given() {
     let Some(mut host) = Host::new(RANGE) else {

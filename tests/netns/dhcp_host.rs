@@ -22,7 +22,8 @@ pub struct Host {
     pub folder: tempfile::TempDir,
     pub server: Namespace,
     pub client: Namespace,
-    programs: PathBuf,
+    /// Folder of boot-server.
+    pub programs: PathBuf,
     /// What boot-server is told besides; no TFTP unless told otherwise.
     pub arguments: Vec<std::ffi::OsString>,
     /// What stands before boot-server on its command line.

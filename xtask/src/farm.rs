@@ -100,6 +100,11 @@ pub const PEERS: &[Package] = &[
         name: "ethtool",
         program: "ethtool",
     },
+    // What a container runtime does with capabilities.
+    Package {
+        name: "libcap2-bin",
+        program: "capsh",
+    },
     // A clock that the tests may set, for one process.
     Package {
         name: "faketime",

@@ -7,8 +7,9 @@
 # with kubeadm, kubectl, etcdctl and etcdutl, for the hosted control plane's jobs.
 # Each image becomes OUTPUT/NAME.tar, an OCI archive, which `skopeo copy` and
 # `ctr images import` take. LOADERS names the folder with iPXE's loaders, BUSYBOX the
-# static busybox of the tools, where they are elsewhere. Needs buildah; as root it runs in a chroot, with no
-# daemon and no namespaces. `cargo xtask image containers` runs it.
+# static busybox of the tools, where they are elsewhere. Needs buildah and setcap; as
+# root it runs in a chroot, with no daemon and no namespaces. `cargo xtask image
+# containers` runs it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
@@ -60,6 +61,10 @@ for program in boot-server chassis-agent node-agent; do
     prepare "$user"
     install -m 0755 "$programs/$program" "$work/context/root/$program"
     if [ "$program" = boot-server ]; then
+        # Of a pod's capabilities, those are left to another user than root that the
+        # program's file names. Permitted only: it takes them up by itself, and what
+        # needs none runs where a runtime gives none.
+        setcap cap_net_bind_service,cap_net_raw+p "$work/context/root/$program"
         mkdir -p "$work/context/root/usr/lib/ipxe"
         for loader in "$loaders"/*.kpxe "$loaders"/*.efi; do
             [ -e "$loader" ] && install -m 0644 "$loader" "$work/context/root/usr/lib/ipxe/"

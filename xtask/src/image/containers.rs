@@ -24,6 +24,10 @@ const PACKAGES: &[Package] = &[
         name: "ipxe",
         program: "/usr/lib/ipxe/undionly.kpxe",
     },
+    Package {
+        name: "libcap2-bin",
+        program: "setcap",
+    },
 ];
 
 /// Options of `image containers`.
