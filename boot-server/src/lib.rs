@@ -3,6 +3,7 @@
 
 pub mod adoption;
 pub mod arch;
+mod arenas;
 pub mod boot_config;
 pub mod boots;
 pub mod cli;

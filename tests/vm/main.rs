@@ -10,6 +10,7 @@ mod hosted;
 mod images;
 mod lab;
 mod loaders;
+mod matchbox;
 mod nics;
 mod profile;
 mod proxy;

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::http::TlsFiles;
 use crate::kubernetes::KubernetesOptions;
-use crate::privileges;
 use crate::serve::{ServeOptions, Server};
+use crate::{arenas, privileges};
 
 /// Requests that read or write the disk at once; the others wait, at the price
 /// of a task. Each holds an inventory as it was when it began, and they queue for
@@ -114,6 +114,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    arenas::keep_few();
     let kubernetes = args.kubernetes.then(|| KubernetesOptions {
         kubeconfig: args.kubeconfig,
         namespace: args.namespace,

@@ -113,6 +113,12 @@ impl Import<'_> {
                 self.findings.left_out(path, reason);
                 continue;
             }
+            for field in unread(text) {
+                let reason = "Matchbox does not read that: what is meant by it has to be said anew, \
+                              such as args for cmdline";
+                self.findings
+                    .left_out(format!("{path}: {field}"), reason.to_owned());
+            }
             let name = self.name(id, &path, &mut taken);
             let spec = self.profile(&path, profile);
             self.resources.push(Resource::MatchboxProfile(Object {
@@ -141,6 +147,13 @@ impl Import<'_> {
             if let Err(error) = Template::parse(&template.text) {
                 let reason = format!("the template cannot be read: {error}");
                 self.findings.unfilled(path, reason);
+            } else if kind == "ignition" && !template.text.contains("variant:") {
+                self.findings.unfilled(
+                    path,
+                    "a Container Linux Config, without a variant: today's Matchbox renders none \
+                     either; begin it with `variant: flatcar` and `version: 1.0.0`, and see \
+                     Butane's words for what was called otherwise",
+                );
             } else if kind == "ignition" {
                 self.findings.changed(
                     path,
@@ -279,6 +292,33 @@ impl Import<'_> {
         }
         name
     }
+}
+
+/// Fields of a profile that Matchbox passes over, such as those of its first versions.
+fn unread(profile: &str) -> Vec<String> {
+    const FIELDS: [&str; 6] = [
+        "id",
+        "name",
+        "boot",
+        "ignition_id",
+        "cloud_id",
+        "generic_id",
+    ];
+    const OF_BOOT: [&str; 3] = ["kernel", "initrd", "args"];
+    let value: serde_json::Value = serde_json::from_str(profile).unwrap_or_default();
+    let others = |value: &serde_json::Value, known: &[&str], prefix: &str| -> Vec<String> {
+        let fields = value.as_object().into_iter().flatten();
+        let fields = fields.map(|(field, _)| field);
+        // Go takes names of fields in any case.
+        let is_known = |field: &String| known.iter().any(|own| own.eq_ignore_ascii_case(field));
+        fields
+            .filter(|field| !is_known(field))
+            .map(|field| format!("{prefix}{field}"))
+            .collect()
+    };
+    let mut unread = others(&value, &FIELDS, "");
+    unread.extend(others(&value["boot"], &OF_BOOT, "boot."));
+    unread
 }
 
 fn metadata(name: &str) -> Metadata {

@@ -37,7 +37,7 @@ pub struct TftpOptions {
     /// Whether all goes through the one port, for networks that translate
     /// addresses and would not let an answer from another port pass.
     pub single_port: bool,
-    /// Threads; 0 means as many as there are processors, at most four.
+    /// Threads; 0 means four for each processor, at most 16.
     pub threads: usize,
 }
 

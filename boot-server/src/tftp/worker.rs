@@ -30,8 +30,6 @@ const REQUESTS: usize = 64;
 /// A request that comes again while its transfer was alive this recently is the
 /// network's copy of the first, not a client that begins anew.
 const ALIVE: Duration = Duration::from_secs(2);
-/// With so many transfers the next packet is about to come.
-const MANY: usize = 8;
 /// Tokens of the two descriptors that are no transfer's.
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
@@ -104,7 +102,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
         while !self.shared.stop.load(Ordering::Relaxed) {
-            let count = match self.wait(&mut events) {
+            let count = match self.epoll.wait(&mut events, self.patience()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => {
@@ -122,20 +120,6 @@ impl Worker {
             }
             self.fire(now);
         }
-    }
-
-    /// Waits for what comes next. With many transfers under way others run first
-    /// while this thread stays awake: to fall asleep and be woken for every
-    /// packet costs both ends more than the packet does.
-    fn wait(&self, events: &mut [EpollEvent]) -> nix::Result<usize> {
-        if self.active.len() >= MANY {
-            std::thread::yield_now();
-            let count = self.epoll.wait(events, EpollTimeout::ZERO)?;
-            if count > 0 {
-                return Ok(count);
-            }
-        }
-        self.epoll.wait(events, self.patience())
     }
 
     /// How long nothing is due.

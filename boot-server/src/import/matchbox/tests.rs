@@ -43,6 +43,12 @@ fn what_matchbox_passes_over_is_left_out_and_told() {
             "{\"id\": \"p\", \"ignition_id\": \"x.ign\"}",
         ),
         ("profiles/q.json", "{}"),
+        (
+            "profiles/old.json",
+            "{\"id\": \"o\", \"boot\": {\"cmdline\": {\"a\": \"\"}, \"args\": []}, \
+             \"ignition_id\": \"old.yaml\", \"spec\": 1}",
+        ),
+        ("ignition/old.yaml", "---\nsystemd:\n  units: []\n"),
         ("assets/x", ""),
     ]);
     let findings: Vec<String> = imported.findings.iter().map(ToString::to_string).collect();
@@ -54,6 +60,9 @@ fn what_matchbox_passes_over_is_left_out_and_told() {
         "left out: groups/deeper: it does not end in .json",
         "left out: profiles/p.json: ignition_id: there is no ignition/x.ign",
         "left out: profiles/q.json: it has no id",
+        "left out: profiles/old.json: boot.cmdline: Matchbox does not read that",
+        "left out: profiles/old.json: spec: Matchbox does not read that",
+        "to do: ignition/old.yaml: a Container Linux Config",
         "changed: assets: its files are not in the manifests",
     ] {
         assert!(
@@ -61,7 +70,7 @@ fn what_matchbox_passes_over_is_left_out_and_told() {
             "{part}: {findings:#?}"
         );
     }
-    assert_eq!(imported.resources.len(), 2);
+    assert_eq!(imported.resources.len(), 3);
 }
 
 #[test]

@@ -49,6 +49,8 @@ const PACKAGES: &[Package] = &[
 
 /// Exchanges that may be lost, in hundredths.
 const MOST_LOSS: f64 = 1.0;
+/// Exchanges a second that a search begins with, where no run has found better.
+const FIRST_RATE: f64 = 2000.0;
 /// Rates are told apart down to this factor.
 const FINENESS: f64 = 1.12;
 
@@ -95,7 +97,9 @@ pub fn run(options: &DhcpOptions) -> Result<()> {
     for run in 1..=options.runs.max(1) {
         // One after the other within each run: all meet the same machine.
         for server in &options.servers {
-            let step = highest(*server, &programs, options.secs)?;
+            let known = best.iter().rev().find(|best| best.server == *server);
+            let first = known.map_or(FIRST_RATE, |best| best.step.asked);
+            let step = highest(*server, &programs, options.secs, first)?;
             say(&format!("run {run}: {} {step}", server.name()));
             best.push(Best {
                 server: *server,
@@ -116,20 +120,20 @@ pub fn run(options: &DhcpOptions) -> Result<()> {
     Ok(())
 }
 
-/// The highest rate that loses next to nothing: doubled until it does, then
-/// halved in between. Each step has a new server with no lease.
-fn highest(server: Server, programs: &std::path::Path, secs: u32) -> Result<Step> {
+/// The highest rate that loses next to nothing: from `first` on doubled until it
+/// does, or halved until it does not, then halved in between. Each step has a new
+/// server with no lease.
+fn highest(server: Server, programs: &std::path::Path, secs: u32, first: f64) -> Result<Step> {
     let measure = |rate: f64| -> Result<Step> {
         let lan = Lan::new()?;
         let running = Running::start(server, &lan, programs)?;
         running.measure(&lan, rate, secs)
     };
     let (mut good, mut bad) = (None, f64::INFINITY);
-    let mut rate = 500.0;
-    while bad.is_infinite()
-        || good
-            .as_ref()
-            .is_some_and(|step: &Step| bad / step.asked > FINENESS)
+    let mut rate = first;
+    while good
+        .as_ref()
+        .is_none_or(|step: &Step| bad / step.asked > FINENESS)
     {
         let step = measure(rate)?;
         say(&format!("  {} at {rate:.0}/s: {step}", server.name()));

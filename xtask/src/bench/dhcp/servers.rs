@@ -140,8 +140,10 @@ fn kea(lan: &Lan) -> Result<Command> {
     Ok(command)
 }
 
+/// With a range of 65,000 addresses: of three times as many it gives less than ten
+/// leases a second, at 0.2 s of a processor each.
 fn isc(lan: &Lan) -> Result<Command> {
-    let (from, to) = RANGE;
+    let (from, to) = (RANGE.0, "10.33.255.250");
     let path = lan.file("dhcpd.conf");
     std::fs::write(
         &path,
