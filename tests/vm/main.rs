@@ -8,6 +8,7 @@ mod facts;
 mod failures;
 mod hosted;
 mod images;
+mod initramfs;
 mod lab;
 mod loaders;
 mod matchbox;

@@ -49,8 +49,8 @@ impl Shell {
         let target = format!("{user}@{at}");
         let options = [
             "BatchMode=yes",
-            "ConnectTimeout=5",
-            "ServerAliveInterval=3",
+            "ConnectTimeout=10",
+            "ServerAliveInterval=5",
             "StrictHostKeyChecking=accept-new",
             "HashKnownHosts=no",
             "IdentitiesOnly=yes",
