@@ -56,10 +56,11 @@ impl<'a> Download<'a> {
         digest: &Digest,
         progress: Progress<'_>,
     ) -> Result<(), OriginError> {
-        if let Place::Registry(reference) = self.place {
-            self.check_artifact(reference, digest).await?;
-        }
         let url = self.place.manifest(digest);
+        let signature = match self.place {
+            Place::Registry(reference) => self.check_artifact(reference, digest).await?,
+            Place::Folder(_) => Some(format!("{url}.minisig")),
+        };
         let bytes = self.small(&url, None, MANIFEST_LIMIT).await?;
         let found = Digest::of(&bytes);
         if found != *digest {
@@ -70,32 +71,31 @@ impl<'a> Download<'a> {
         for (_, file) in files_of(&manifest) {
             self.file(file, progress).await?;
         }
-        let signature = self.signature(&url).await?;
+        let signature = match signature {
+            Some(url) => self.signature(&url).await?,
+            None => None,
+        };
         self.store
             .keep_manifest(digest, &bytes, signature.as_deref())?;
         Ok(())
     }
 
-    /// The signature beside the manifest, where there is one. A registry has no
-    /// place of that name.
-    async fn signature(&mut self, manifest: &str) -> Result<Option<String>, OriginError> {
-        if !matches!(self.place, Place::Folder(_)) {
-            return Ok(None);
-        }
-        let url = format!("{manifest}.minisig");
-        match self.small(&url, None, signature::LIMIT).await {
+    /// The signature of the manifest, where there is one.
+    async fn signature(&mut self, url: &str) -> Result<Option<String>, OriginError> {
+        match self.small(url, None, signature::LIMIT).await {
             Ok(bytes) => Ok(signature::parse(&bytes)),
             Err(OriginError::Status { status, .. }) if (400..500).contains(&status) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Says early and plainly that a reference is not the Image's.
+    /// Says early and plainly that a reference is not the Image's; tells where the
+    /// signature is, if the artifact has one.
     async fn check_artifact(
         &mut self,
         reference: &oci::Reference,
         digest: &Digest,
-    ) -> Result<(), OriginError> {
+    ) -> Result<Option<String>, OriginError> {
         let url = reference.manifest();
         let bytes = self.small(&url, Some(oci::ACCEPT), MANIFEST_LIMIT).await?;
         let wrong = |reason| OriginError::Wrong {
@@ -110,7 +110,9 @@ impl<'a> Download<'a> {
         }
         let manifest: oci::Manifest =
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        manifest.check(digest).map_err(wrong)
+        manifest.check(digest).map_err(wrong)?;
+        let signature = manifest.file(signature::FILE);
+        Ok(signature.map(|digest| reference.blob(&digest)))
     }
 
     /// Fetches what is small enough to be kept in memory.

@@ -1,6 +1,8 @@
 //! References of OCI artifacts, what their manifests say, and the tokens that
 //! registries want (OCI distribution specification 1.1). Pure.
 
+use std::collections::HashMap;
+
 use boot_proto::ids::Digest;
 use serde::Deserialize;
 
@@ -105,7 +107,12 @@ pub(super) struct Manifest {
 #[derive(Debug, Deserialize)]
 struct Layer {
     digest: String,
+    annotations: Option<HashMap<String, String>>,
 }
+
+/// The annotation that ORAS gives each file its name with (OCI image-spec,
+/// annotations.md).
+const TITLE: &str = "org.opencontainers.image.title";
 
 impl Manifest {
     /// Whether the image's own manifest is one of the layers; otherwise why not.
@@ -122,6 +129,17 @@ impl Manifest {
             "none of its {count} layers is manifest.json with digest {wanted}; push the image's \
              folder again, or correct the Image's digest"
         ))
+    }
+}
+
+impl Manifest {
+    /// The layer that is the file of this name.
+    pub fn file(&self, name: &str) -> Option<Digest> {
+        let is_it = |layer: &&Layer| {
+            let title = layer.annotations.as_ref().and_then(|all| all.get(TITLE));
+            title.is_some_and(|own| own == name)
+        };
+        self.layers.iter().find(is_it)?.digest.parse().ok()
     }
 }
 

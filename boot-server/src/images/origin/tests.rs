@@ -248,6 +248,32 @@ async fn what_arrived_before_a_restart_is_kept() {
 }
 
 #[tokio::test]
+async fn a_signature_comes_along_from_either_place() {
+    let signature = "untrusted comment: a\nRUQ=\ntrusted comment: b\nAA==\n";
+    for from_registry in [false, true] {
+        let bench = Bench::new();
+        let file = bench.dir.path().join("image/manifest.json.minisig");
+        std::fs::write(file, signature).unwrap();
+        let origin = if from_registry {
+            let title = "org.opencontainers.image.title";
+            let artifact = format!(
+                r#"{{"layers":[{{"digest":"sha256:{}"}},{{"digest":"sha256:{}","annotations":{{"{title}":"manifest.json.minisig"}}}}]}}"#,
+                bench.digest.hex(),
+                Digest::of(signature.as_bytes()).hex()
+            );
+            let server = registry(bench.files(0), artifact).await;
+            oci(format!("{server}/farm/debian:13"))
+        } else {
+            http(format!("http://{}/farm/", web_server(bench.files(0)).await))
+        };
+        bench.fetch(&origin).await.unwrap();
+        let signed = bench.store.signed(&bench.digest).unwrap();
+        let signed = signed.unwrap_or_else(|| panic!("registry: {from_registry}"));
+        assert_eq!(signed.signature, signature);
+    }
+}
+
+#[tokio::test]
 async fn a_registry_with_tokens_and_redirects() {
     let bench = Bench::new();
     let layer = format!(
