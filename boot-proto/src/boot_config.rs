@@ -9,9 +9,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, MacAddr};
+use crate::image::RootChecks;
 use crate::quantity::ByteSize;
 use crate::resources::{
-    DiskSpec, FileEntry, FstabEntry, NetworkSpec, Script, Taint, TmpfsMount, Unit, User,
+    DiskSpec, FileEntry, FstabEntry, KeepImage, NetworkSpec, OverlaySpec, Script, Taint,
+    TmpfsMount, Unit, User,
 };
 
 /// The version of the format that this code writes and reads.
@@ -59,6 +61,9 @@ pub struct ImageSource {
     pub size: u64,
     /// Its SHA-256.
     pub root_digest: Digest,
+    /// Further hashes of it, from the image's manifest.
+    #[serde(default, skip_serializing_if = "RootChecks::is_empty")]
+    pub checks: RootChecks,
     /// Further URLs of the same file, tried in turn when one does not give it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
@@ -116,6 +121,12 @@ pub struct SystemConfig {
     /// Size limit of the overlay's tmpfs: all that is written to `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay_size: Option<ByteSize>,
+    /// Where that is: RAM when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlaySpec>,
+    /// Where the image is kept on a local disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_image: Option<KeepImage>,
     /// tmpfs mounts, each with its size.
     pub tmpfs: Vec<TmpfsMount>,
     /// `/etc/hosts` entries: address and names.

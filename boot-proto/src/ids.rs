@@ -260,6 +260,45 @@ impl FromStr for Digest {
 
 text_form!(Digest);
 
+/// 32 bytes of another hash than SHA-256, as 64 hex digits: BLAKE3 of a file, or
+/// the root hash of dm-verity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Checksum([u8; 32]);
+
+impl Checksum {
+    /// Wraps the bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut bytes)
+            .map_err(|_| InvalidId::new(text, "a hash: 64 hex digits"))?;
+        Ok(Self(bytes))
+    }
+}
+
+text_form!(Checksum);
+
 /// Why a text may not be a resource, host or node name, or `None` if it may.
 ///
 /// Node names are DNS subdomains (RFC 1123 §2.1; Kubernetes "Object Names and

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Digest;
+use crate::ids::{Checksum, Digest};
 
 /// The version of the format that this code writes.
 pub const VERSION: u32 = 1;
@@ -17,6 +17,24 @@ pub struct ImageFile {
     pub size: u64,
     /// SHA-256 of the whole file.
     pub digest: Digest,
+}
+
+/// Hashes of the root beside its SHA-256, worked out by the image's builder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RootChecks {
+    /// BLAKE3 of the whole file. It is a tree of hashes, so that all processors of
+    /// a machine share the work; without SHA instructions one alone is faster, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Checksum>,
+}
+
+impl RootChecks {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `manifest.json`. An image is named by the SHA-256 of this file's bytes.
@@ -37,6 +55,9 @@ pub struct ImageManifest {
     pub initramfs: ImageFile,
     /// The root file system, a squashfs.
     pub root: ImageFile,
+    /// Further hashes of the root, so that a machine can choose the cheaper check.
+    #[serde(default, skip_serializing_if = "RootChecks::is_empty")]
+    pub root_checks: RootChecks,
     /// Kernel arguments that this image needs everywhere.
     #[serde(default)]
     pub kernel_arguments: Vec<String>,

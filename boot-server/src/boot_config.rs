@@ -81,6 +81,7 @@ fn image_source(profile: &ProfileSpec, facts: &Facts<'_>) -> ImageSource {
         ),
         size: manifest.root.size,
         root_digest: manifest.root.digest,
+        checks: manifest.root_checks.clone(),
         mirrors: mirrors(profile, &manifest.root.digest),
         signed: facts.signed.cloned(),
     }
@@ -121,6 +122,8 @@ fn system(assignment: &Assignment, facts: &Facts<'_>) -> SystemConfig {
     let profile = &assignment.profile;
     SystemConfig {
         overlay_size: profile.overlay_size,
+        overlay: profile.overlay.clone(),
+        keep_image: profile.keep_image.clone(),
         tmpfs: tmpfs(profile),
         hosts: hosts(assignment, facts),
         users: profile.users.clone(),
@@ -253,6 +256,7 @@ mod tests {
             kernel: file("vmlinuz", 1),
             initramfs: file("initramfs.img", 2),
             root: file("root.squashfs", 3),
+            root_checks: Default::default(),
             kernel_arguments: Vec::new(),
             recipe: serde_json::Value::Null,
         }

@@ -150,6 +150,7 @@ fn add_image(images: &ImageStore, folder: &Path) {
         kernel: file("kernel", b"a kernel"),
         initramfs: file("initramfs", b"an initramfs"),
         root: file("root", ROOT),
+        root_checks: Default::default(),
         kernel_arguments: Vec::new(),
         recipe: serde_json::Value::Null,
     };

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Devices that are no disks.
-const NO_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"];
+pub(crate) const NO_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"];
 
 /// Why the disks could not be prepared.
 #[derive(Debug, thiserror::Error)]

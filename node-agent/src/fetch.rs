@@ -1,29 +1,26 @@
-//! Downloads the image into its place in RAM while its SHA-256 is computed, and
+//! Downloads the image into its place in RAM while it is hashed, and
 //! goes on where a broken connection left off, at the next server where there
 //! are several.
 
+mod sink;
 mod turns;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use boot_proto::boot_config::ImageSource;
-use boot_proto::ids::Digest;
-use sha2::{Digest as _, Sha256};
+use boot_proto::ids::{Checksum, Digest};
 
 use crate::clock::Clock;
 use crate::http::{self, Client, HttpError};
 use crate::log::{Log, chain};
+use sink::{Check, Sink};
 use turns::{Next, Turns};
 
 /// Octets read at once.
 const BLOCK: usize = 256 << 10;
-/// Blocks that may wait for the hashing thread.
-const BLOCKS_AHEAD: usize = 8;
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -45,6 +42,14 @@ pub enum FetchError {
         found: Digest,
         /// Digest in the boot config.
         expected: Digest,
+    },
+    /// It is not the image that was promised, by the tree of hashes.
+    #[error("image digest is blake3:{found} but should be blake3:{expected}")]
+    WrongBlake3 {
+        /// Hash of what arrived.
+        found: Checksum,
+        /// Hash in the image's manifest.
+        expected: Checksum,
     },
     /// It cannot be stored.
     #[error("storing the image in {path}")]
@@ -146,10 +151,11 @@ impl Downloader<'_> {
             let _ = fs::remove_file(path);
             first += 1;
             match result {
-                Err(FetchError::WrongDigest { found, .. }) if first < urls.len() => {
+                Err(wrong @ (FetchError::WrongDigest { .. } | FetchError::WrongBlake3 { .. }))
+                    if first < urls.len() =>
+                {
                     self.log.warn(&format!(
-                        "image: what came is {found} and not the image; beginning anew with the \
-                         next server"
+                        "image: {wrong}; beginning anew with the next server"
                     ));
                 }
                 result => return result,
@@ -165,7 +171,8 @@ impl Downloader<'_> {
         store: &dyn Fn(io::Error) -> FetchError,
         progress: &mut dyn FnMut(Received),
     ) -> Result<(), FetchError> {
-        let mut sink = Sink::start(file).map_err(store)?;
+        let check = Check::of(image);
+        let mut sink = Sink::start(Some(file), check).map_err(store)?;
         let urls = urls(image);
         let mut turns = Turns::new(urls.len(), first);
         while sink.received < image.size {
@@ -197,15 +204,7 @@ impl Downloader<'_> {
                 }
             }
         }
-        let found = sink.finish().map_err(store)?;
-        if found == image.root_digest {
-            Ok(())
-        } else {
-            Err(FetchError::WrongDigest {
-                found,
-                expected: image.root_digest,
-            })
-        }
+        check.judge(sink.finish().map_err(store)?)
     }
 
     /// One connection: from where the file ends to the image's end.
@@ -247,6 +246,34 @@ impl Downloader<'_> {
     }
 }
 
+/// Name of the hash that an image is held against.
+#[must_use]
+pub fn check_name(image: &ImageSource) -> &'static str {
+    Check::of(image).name()
+}
+
+/// Checks an image that an earlier boot has left.
+///
+/// # Errors
+/// When it cannot be read or is not the image.
+pub fn check_file(path: &Path, image: &ImageSource) -> Result<(), FetchError> {
+    let store = |source| FetchError::Store {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut file = File::open(path).map_err(store)?;
+    let check = Check::of(image);
+    let mut sink = Sink::start(None, check).map_err(store)?;
+    loop {
+        let length = file.read(sink.room(BLOCK)).map_err(store)?;
+        if length == 0 {
+            break;
+        }
+        sink.take(0, length).map_err(store)?;
+    }
+    check.judge(sink.finish().map_err(store)?)
+}
+
 /// Where the image is, best first.
 fn urls(image: &ImageSource) -> Vec<&str> {
     let mirrors = image.mirrors.iter();
@@ -266,20 +293,17 @@ fn copy(
     progress: &mut dyn FnMut(Received),
 ) -> Result<(), Stop> {
     while sink.received < size {
-        let mut block = sink.block();
         let left = size - sink.received + skip;
         let wanted = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-        block.resize(wanted, 0);
-        let length = body.read(&mut block).map_err(AttemptError::Broken)?;
+        let length = body.read(sink.room(wanted)).map_err(AttemptError::Broken)?;
         if length == 0 {
             let early = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(AttemptError::Broken(early).into());
         }
-        block.truncate(length);
         let skipped = skip.min(length as u64);
         skip -= skipped;
-        block.drain(..usize::try_from(skipped).unwrap_or(length));
-        sink.take(block).map_err(Stop::Store)?;
+        let skipped = usize::try_from(skipped).unwrap_or(length);
+        sink.take(skipped, length).map_err(Stop::Store)?;
         progress(Received {
             bytes: sink.received,
             of: size,
@@ -297,65 +321,6 @@ enum Stop {
 impl<T: Into<AttemptError>> From<T> for Stop {
     fn from(error: T) -> Self {
         Self::Attempt(error.into())
-    }
-}
-
-/// The file, and a thread that hashes what was written: on a small machine
-/// hashing takes as long as receiving, and both can go on at once.
-struct Sink {
-    file: File,
-    received: u64,
-    to_hash: Option<SyncSender<Vec<u8>>>,
-    used: Receiver<Vec<u8>>,
-    hasher: thread::JoinHandle<Sha256>,
-}
-
-impl Sink {
-    fn start(file: File) -> io::Result<Self> {
-        let (to_hash, blocks) = sync_channel::<Vec<u8>>(BLOCKS_AHEAD);
-        let (give_back, used) = sync_channel(BLOCKS_AHEAD + 2);
-        let hasher = thread::Builder::new()
-            .name("hash".to_owned())
-            .spawn(move || {
-                let mut hash = Sha256::new();
-                while let Ok(block) = blocks.recv() {
-                    hash.update(&block);
-                    let _ = give_back.try_send(block);
-                }
-                hash
-            })?;
-        Ok(Self {
-            file,
-            received: 0,
-            to_hash: Some(to_hash),
-            used,
-            hasher,
-        })
-    }
-
-    /// A buffer, used before where there is one.
-    fn block(&self) -> Vec<u8> {
-        self.used
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(BLOCK))
-    }
-
-    fn take(&mut self, block: Vec<u8>) -> io::Result<()> {
-        self.file.write_all(&block)?;
-        self.received += block.len() as u64;
-        let gone = || io::Error::other("the hashing thread is gone");
-        self.to_hash
-            .as_ref()
-            .ok_or_else(gone)?
-            .send(block)
-            .map_err(|_| gone())
-    }
-
-    fn finish(mut self) -> io::Result<Digest> {
-        self.to_hash = None;
-        let hash = self.hasher.join();
-        let hash = hash.map_err(|_| io::Error::other("the hashing thread panicked"))?;
-        Ok(Digest::new(hash.finalize().into()))
     }
 }
 

@@ -11,6 +11,7 @@ pub mod dhcp_client;
 pub mod disks;
 pub mod facts;
 pub mod fetch;
+pub mod file_systems;
 pub mod http;
 pub mod init;
 pub mod initramfs;

@@ -52,6 +52,10 @@ struct InitramfsArgs {
     /// NIC drivers to pack
     #[arg(long, value_enum, default_value_t)]
     drivers: DriverSet,
+    /// Pack drivers for local disks, ext4, XFS and zram, for profiles with keepImage
+    /// or overlay
+    #[arg(long)]
+    storage: bool,
     /// A further module to pack; can be given several times
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
@@ -114,6 +118,7 @@ fn build_initramfs(arguments: InitramfsArgs) -> Result<()> {
         agent: arguments.agent,
         allow_dynamic: arguments.allow_dynamic,
         drivers: arguments.drivers,
+        storage: arguments.storage,
         modules: arguments.modules,
         shell: arguments.shell,
         compress: arguments.compress,

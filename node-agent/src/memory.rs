@@ -62,6 +62,16 @@ impl Budget {
         }
     }
 
+    /// The same where image or overlay are on a local disk.
+    #[must_use]
+    pub fn without(&self, image: bool, overlay: bool) -> Self {
+        Self {
+            image: if image { 0 } else { self.image },
+            overlay: if overlay { 0 } else { self.overlay },
+            ..self.clone()
+        }
+    }
+
     /// A warning when all limits together are more than the RAM. They are limits:
     /// it matters only when they are all used up.
     ///
@@ -126,6 +136,16 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_on_a_disk_takes_no_memory() {
+        let mut config = config();
+        config.image.size = 3 << 30;
+        let budget = Budget::of(&config, &[], 2 << 30);
+        assert!(budget.check().is_err());
+        assert_eq!(budget.without(true, false).check(), Ok(None));
+        assert!(budget.without(false, true).check().is_err());
     }
 
     #[test]

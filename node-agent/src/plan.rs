@@ -9,7 +9,7 @@ use boot_proto::boot_config::{BootConfig, ImageSource};
 use boot_proto::cmdline::{BootArguments, IpArgument};
 use boot_proto::ids::MacAddr;
 use boot_proto::report::Phase;
-use boot_proto::resources::ScriptMoment;
+use boot_proto::resources::{OverlayPlace, OverlaySpec, ScriptMoment};
 
 use crate::kernel::Mount;
 use crate::memory::{Budget, mib};
@@ -84,6 +84,11 @@ pub enum Action {
     },
     /// Runs the scripts that are for the initramfs.
     RunScripts,
+    /// Mounts file systems of local disks.
+    OpenDisks {
+        /// Their labels.
+        labels: Vec<String>,
+    },
     /// Downloads and checks the image.
     FetchImage {
         /// Where it is stored.
@@ -92,6 +97,8 @@ pub enum Action {
         file: PathBuf,
         /// The image.
         image: ImageSource,
+        /// Label of the disk that it is kept on, if any.
+        keep: Option<String>,
     },
     /// Mounts the image read-only and an overlay over it.
     MountRoot {
@@ -101,6 +108,8 @@ pub enum Action {
         lower: PathBuf,
         /// The tmpfs that takes what is written.
         overlay: Mount,
+        /// Where else that is, if not there.
+        place: OverlaySpec,
         /// The new root.
         root: PathBuf,
     },
@@ -213,11 +222,11 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         .with_options(format!("mode=0755,size={size}"))
     };
     let (file, root) = (paths.image_file(), paths.new_root());
-    let image = config.image.clone();
     let fetch = Action::FetchImage {
         tmpfs: tmpfs("image", budget.image),
         file: file.clone(),
-        image,
+        image: config.image.clone(),
+        keep: kept_on(config).map(str::to_owned),
     };
     let lower = paths.run("rootfs");
     let overlay = tmpfs("overlay", budget.overlay);
@@ -225,6 +234,7 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         file,
         lower,
         overlay,
+        place: config.system.overlay.clone().unwrap_or_default(),
         root: root.clone(),
     };
     let switch = Action::SwitchRoot {
@@ -242,6 +252,14 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         steps.push(Step {
             phase: Phase::Config,
             action: Action::RunScripts,
+            retry: Retry::times(1, 0, 0),
+        });
+    }
+    let labels = disk_labels(config);
+    if !labels.is_empty() {
+        steps.push(Step {
+            phase: Phase::Image,
+            action: Action::OpenDisks { labels },
             retry: Retry::times(1, 0, 0),
         });
     }
@@ -270,6 +288,32 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         },
     ]);
     steps
+}
+
+/// Label of the disk that the image is kept on.
+#[must_use]
+pub fn kept_on(config: &BootConfig) -> Option<&str> {
+    let keep = config.system.keep_image.as_ref()?;
+    Some(&keep.label)
+}
+
+/// Label of the disk that the overlay is on.
+#[must_use]
+pub fn overlay_on(config: &BootConfig) -> Option<&str> {
+    let overlay = config.system.overlay.as_ref()?;
+    let label = overlay.label.as_deref();
+    label.filter(|_| overlay.on == OverlayPlace::Disk)
+}
+
+/// The disks that the boot config asks for, each once.
+fn disk_labels(config: &BootConfig) -> Vec<String> {
+    let mut labels: Vec<String> = [kept_on(config), overlay_on(config)]
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect();
+    labels.dedup();
+    labels
 }
 
 impl fmt::Display for Step {
@@ -318,25 +362,35 @@ impl fmt::Display for Action {
                 f.write_str("fetch the boot config from the DHCP server's address")
             }
             Self::RunScripts => f.write_str("run the scripts for the initramfs"),
-            Self::FetchImage { tmpfs, image, .. } => write!(
-                f,
-                "mount {tmpfs}, download {} ({}, {}) from {}",
-                image.name,
-                mib(image.size),
-                image.root_digest,
-                image.url
-            ),
+            Self::OpenDisks { labels } => {
+                write!(f, "mount the file systems {}", labels.join(", "))
+            }
+            Self::FetchImage {
+                tmpfs, image, keep, ..
+            } => {
+                match keep {
+                    Some(label) => write!(f, "unless it is kept on the disk {label}, ")?,
+                    None => write!(f, "mount {tmpfs}, ")?,
+                }
+                let (name, size) = (&image.name, mib(image.size));
+                let (digest, url) = (image.root_digest, &image.url);
+                write!(f, "download {name} ({size}, {digest}) from {url}")
+            }
             Self::MountRoot {
                 lower,
                 overlay,
+                place,
                 root,
                 ..
-            } => write!(
-                f,
-                "mount the image on {}, {overlay}, overlay of both on {}",
-                lower.display(),
-                root.display()
-            ),
+            } => {
+                write!(f, "mount the image on {}, ", lower.display())?;
+                match (place.on, &place.label) {
+                    (OverlayPlace::Disk, Some(label)) => write!(f, "a folder of disk {label}")?,
+                    (OverlayPlace::Zram, _) => write!(f, "zram in place of {overlay}")?,
+                    _ => write!(f, "{overlay}")?,
+                }
+                write!(f, ", overlay of both on {}", root.display())
+            }
             Self::Configure { root } => write!(f, "configure {}", root.display()),
             Self::SwitchRoot { moving, init, .. } => {
                 write!(

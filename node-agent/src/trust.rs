@@ -162,6 +162,7 @@ impl Trust {
             ),
             ("root", manifest.root.digest == image.root_digest),
             ("size of the root", manifest.root.size == image.size),
+            ("check of the root", manifest.root_checks == image.checks),
             (
                 "kernel release",
                 manifest.kernel_release == image.kernel_release,

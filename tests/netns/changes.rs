@@ -167,6 +167,7 @@ fn write_image(folder: &Path) {
         kernel: file("vmlinuz", KERNEL),
         initramfs: file("initramfs.img", b"an initramfs"),
         root: file("root.squashfs", b"a root"),
+        root_checks: Default::default(),
         kernel_arguments: Vec::new(),
         recipe: serde_json::Value::Null,
     };

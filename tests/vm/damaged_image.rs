@@ -61,7 +61,7 @@ fn a_node_refuses_an_image_with_one_wrong_byte() {
 }
 
 /// The squashfs is by far the largest file of the state.
-fn largest_file(folder: &Path) -> PathBuf {
+pub fn largest_file(folder: &Path) -> PathBuf {
     let mut folders = vec![folder.to_path_buf()];
     let mut largest = (0, PathBuf::new());
     while let Some(folder) = folders.pop() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use boot_proto::ids::{Digest, MacAddr};
-use boot_proto::image::ImageManifest;
+use boot_proto::image::{ImageManifest, RootChecks};
 use moonfarm_tests::lab::DirectKernel;
 use moonfarm_tests::lab::farm::layout::SERVER;
 use moonfarm_tests::lab::process::{output, run};
@@ -31,6 +31,7 @@ impl Variant<'_> {
             fs::write(file, root).expect("written");
             manifest.root.size = root.len() as u64;
             manifest.root.digest = Digest::of(root);
+            manifest.root_checks = RootChecks::default();
         })
     }
 

@@ -4,6 +4,7 @@
 mod bonds;
 mod damaged_image;
 mod demo;
+mod disks;
 mod facts;
 mod failures;
 mod hosted;

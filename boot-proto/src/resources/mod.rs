@@ -33,7 +33,10 @@ pub use network::{
 };
 pub use node_pool::{LoaderKind, MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
-pub use storage::{DiskFormat, DiskMatch, DiskSpec, FstabEntry, PartitionKind, PartitionSpec};
+pub use storage::{
+    DiskFormat, DiskMatch, DiskSpec, FstabEntry, KeepImage, OverlayPlace, OverlaySpec,
+    PartitionKind, PartitionSpec,
+};
 pub use subnet::{AddressRange, DhcpMode, StrangerLimit, SubnetSpec};
 pub use system::{OnFailure, RecoverySpec, Script, ScriptFailure, ScriptMoment, SshHostKeys, User};
 

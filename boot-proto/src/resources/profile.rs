@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::network::NetworkSpec;
-use super::storage::{DiskSpec, FstabEntry};
+use super::storage::{DiskSpec, FstabEntry, KeepImage, OverlaySpec};
 use super::system::{RecoverySpec, Script, SshHostKeys, User};
 use crate::quantity::ByteSize;
 
@@ -63,6 +63,12 @@ pub struct ProfileSpec {
     /// Size limit of all that is written to `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay_size: Option<ByteSize>,
+    /// Where that is: RAM when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlaySpec>,
+    /// Keeps the image on a local disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_image: Option<KeepImage>,
     /// Further servers that have the images, such as `http://10.0.0.2:8080`: other
     /// boot-servers, or any web server with files `blobs/sha256/HEX`. A node goes
     /// on at the next when one does not give it the image.
@@ -215,6 +221,8 @@ impl ProfileSpec {
         self.dhcp_options.extend(later.dhcp_options.clone());
         self.mtu = later.mtu.or(self.mtu);
         self.overlay_size = later.overlay_size.or(self.overlay_size);
+        self.overlay = later.overlay.clone().or(self.overlay.take());
+        self.keep_image = later.keep_image.clone().or(self.keep_image.take());
         self.ssh_host_keys = later.ssh_host_keys.or(self.ssh_host_keys);
         if later.time_zone.is_some() {
             self.time_zone.clone_from(&later.time_zone);

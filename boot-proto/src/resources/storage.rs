@@ -129,3 +129,42 @@ impl PartitionKind {
         }
     }
 }
+
+/// Where all that is written to `/` goes. It is empty at every boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OverlaySpec {
+    /// The kind of place.
+    #[serde(default)]
+    pub on: OverlayPlace,
+    /// For a disk: label of an ext4 or XFS file system on it, of which the overlay
+    /// takes a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// Kinds of places for the overlay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum OverlayPlace {
+    /// A tmpfs.
+    #[default]
+    Ram,
+    /// Compressed RAM: an ext4 on a zram device, made with the image's `mkfs.ext4`.
+    Zram,
+    /// A file system on a local disk; RAM where it is missing.
+    Disk,
+}
+
+/// Keeps the image on a local disk, by its digest: the next boot of the same image
+/// downloads nothing, and the image takes no RAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KeepImage {
+    /// Label of an ext4 or XFS file system on a local disk, such as a partition that
+    /// `disks` names. Where it is missing, the image is in RAM.
+    pub label: String,
+}

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use boot_proto::ids::Digest;
+use boot_proto::ids::{Checksum, Digest};
 use boot_proto::image::ImageFile;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
@@ -34,7 +34,10 @@ impl ImageStore {
         let _lock = self.lock()?;
         let (bytes, manifest) = read_manifest(&folder.join("manifest.json"))?;
         for (_, file) in files_of(&manifest) {
-            self.add_blob(&folder.join(&file.file), file, progress)?;
+            // A wrong one would stop every machine, long after the image was taken.
+            let is_root = file.digest == manifest.root.digest;
+            let blake3 = manifest.root_checks.blake3.filter(|_| is_root);
+            self.add_blob(&folder.join(&file.file), file, blake3, progress)?;
         }
         let digest = Digest::of(&bytes);
         if let Some(signature) = signature::read(&folder.join(signature::FILE))? {
@@ -108,6 +111,7 @@ impl ImageStore {
         &self,
         path: &Path,
         file: &ImageFile,
+        blake3: Option<Checksum>,
         progress: &mut dyn FnMut(&str, u64, u64),
     ) -> Result<(), ImageError> {
         let mismatch = |reason| ImageError::Mismatch {
@@ -128,6 +132,7 @@ impl ImageStore {
         }
         let mut draft = Draft::create(&self.blob_folder(), &file.digest.hex())?;
         let mut hash = Sha256::new();
+        let mut tree = blake3::Hasher::new();
         let mut buffer = vec![0; CHUNK];
         let mut done: u64 = 0;
         loop {
@@ -140,6 +145,9 @@ impl ImageStore {
             }
             let chunk = buffer.get(..count).unwrap_or_default();
             hash.update(chunk);
+            if blake3.is_some() {
+                tree.update(chunk);
+            }
             draft.write(chunk)?;
             done = done.saturating_add(count as u64);
         }
@@ -149,6 +157,10 @@ impl ImageStore {
                 "its digest is {found}, not {}",
                 file.digest
             )));
+        }
+        let found = Checksum::new(tree.finalize().into());
+        if let Some(expected) = blake3.filter(|expected| *expected != found) {
+            return Err(mismatch(format!("its BLAKE3 is {found}, not {expected}")));
         }
         draft.keep_as(&self.blob_path(&file.digest))
     }

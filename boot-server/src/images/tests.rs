@@ -28,6 +28,7 @@ pub(crate) fn write_image(folder: &Path, name: &str, texts: [&[u8]; 3]) -> Diges
         kernel: file("vmlinuz", texts[0]),
         initramfs: file("initramfs.img", texts[1]),
         root: file("root.squashfs", texts[2]),
+        root_checks: Default::default(),
         kernel_arguments: vec!["console=tty0".into(), "console=ttyS0,115200n8".into()],
         recipe: serde_json::Value::Null,
     };

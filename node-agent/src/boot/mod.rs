@@ -1,6 +1,7 @@
 //! Walks the plan: carries out each step, times it, repeats it, reports it.
 
 mod bonded;
+mod disk;
 mod handover;
 mod network;
 mod scripts;
@@ -8,7 +9,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +79,12 @@ struct State {
     config: Option<BootConfig>,
     facts: MachineFacts,
     mounted: BTreeSet<PathBuf>,
+    /// Drivers of local disks.
+    storage: Option<Loader>,
+    /// Where the file systems of local disks are mounted, by label.
+    disks: BTreeMap<String, PathBuf>,
+    /// Where the image is, if not in RAM.
+    image_file: Option<PathBuf>,
     loop_device: Option<PathBuf>,
     sink: Option<Box<dyn ReportSink>>,
 }
@@ -298,13 +305,20 @@ impl<'a> Boot<'a> {
             Action::SetAddress(address) => self.set_address(address),
             Action::FetchConfig { server } => self.fetch_config(server.as_deref()),
             Action::RunScripts => self.run_before_root(),
-            Action::FetchImage { tmpfs, file, image } => self.fetch_image(tmpfs, file, image),
+            Action::OpenDisks { labels } => self.open_disks(labels),
+            Action::FetchImage {
+                tmpfs,
+                file,
+                image,
+                keep,
+            } => self.fetch_image(tmpfs, file, image, keep.as_deref()),
             Action::MountRoot {
                 file,
                 lower,
                 overlay,
+                place,
                 root,
-            } => self.mount_root(file, lower, overlay, root),
+            } => self.mount_root(file, lower, overlay, place, root),
             Action::Configure { root } => self.configure(root),
             Action::SwitchRoot { moving, root, init } => self.switch_root(moving, root, init),
         }
@@ -335,18 +349,18 @@ impl<'a> Boot<'a> {
         }
         let (kernel, log) = (&mut *self.world.kernel, self.world.log);
         loader.coldplug(&paths.at("sys"), kernel, log);
-        for name in by_name {
-            loader.load(name, kernel, log);
-        }
+        // The root needs them, and not the network: they have until then.
+        loader.load_behind(by_name, kernel);
         self.state.watchdog = Watchdog::start(
             &self.world.paths.at("dev"),
             self.state.arguments.recovery.watchdog_seconds,
             log,
         );
         let message = format!(
-            "{} loaded: {}",
+            "{} loaded: {}; then {}",
             loader.loaded.len(),
-            loader.loaded.join(" ")
+            loader.loaded.join(" "),
+            by_name.join(" ")
         );
         self.state.loader = Some(loader);
         message

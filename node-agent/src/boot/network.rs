@@ -9,6 +9,7 @@ use super::{Boot, StepError};
 use crate::facts;
 use crate::http::{self, Client};
 use crate::net::{Address, Link, nics};
+use crate::plan;
 
 /// How long drivers may take to show a NIC, and a NIC to find a carrier. Ports
 /// with spanning tree or 10GBASE-T need several seconds.
@@ -182,7 +183,12 @@ impl Boot<'_> {
                 config.image.name, config.image.kernel_release
             ));
         }
-        let checked = self.budget(&config).check();
+        // What is to be on a disk is looked at again where it is not.
+        let on_disk = (
+            plan::kept_on(&config).is_some(),
+            plan::overlay_on(&config).is_some(),
+        );
+        let checked = self.budget(&config).without(on_disk.0, on_disk.1).check();
         let memory = checked.map_err(|error| StepError::hopeless(error.to_string()))?;
         let mut told = format!(
             "{} runs image {}{}",

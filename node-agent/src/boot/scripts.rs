@@ -94,6 +94,7 @@ impl Boot<'_> {
         let run = Run {
             root: root.to_owned(),
             program: program.to_owned(),
+            arguments: Vec::new(),
             environment: environment(&self.machine(config)),
             output: log.clone(),
             timeout: Duration::from_secs(u64::from(secs)),

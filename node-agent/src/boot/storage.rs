@@ -2,19 +2,20 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boot_proto::boot_config::ImageSource;
 use boot_proto::report::Progress;
+use boot_proto::resources::{OverlayPlace, OverlaySpec};
 use boot_proto::time::Monotonic;
 
 use super::{Boot, StepError};
-use crate::fetch::{Downloader, Received};
+use crate::fetch::{self, Downloader, FetchError, Received};
 use crate::http::Client;
 use crate::kernel::Mount;
 use crate::memory::mib;
-use crate::plan::INIT;
+use crate::plan::{self, INIT};
 use crate::root_dir::RootDir;
 
 /// Time limits of the download: to connect, and without a new octet.
@@ -31,8 +32,39 @@ impl Boot<'_> {
         tmpfs: &Mount,
         file: &Path,
         image: &ImageSource,
+        keep: Option<&str>,
     ) -> Result<String, StepError> {
+        if let Some(label) = keep {
+            if let Some(told) = self.keep_image(label, image)? {
+                return Ok(told);
+            }
+            self.check_memory()?;
+        }
         self.mount_once(tmpfs)?;
+        Ok(self.download(image, file)?)
+    }
+
+    /// Whether all fits into RAM, now that it is known which disks there are.
+    fn check_memory(&self) -> Result<(), StepError> {
+        let Some(config) = &self.state.config else {
+            return Ok(());
+        };
+        let has_overlay =
+            plan::overlay_on(config).is_some_and(|label| self.state.disks.contains_key(label));
+        let in_ram = self.budget(config);
+        let budget = in_ram.without(self.state.image_file.is_some(), has_overlay);
+        match budget.check() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StepError::hopeless(error.to_string())),
+        }
+    }
+
+    /// Downloads the image to `file` and tells how that went.
+    pub(super) fn download(
+        &mut self,
+        image: &ImageSource,
+        file: &Path,
+    ) -> Result<String, FetchError> {
         let (clock, log) = (self.world.clock, self.world.log);
         let begin = clock.now();
         let client = Client::new(CONNECT, STANDSTILL, self.world.trust.ca());
@@ -56,8 +88,9 @@ impl Boot<'_> {
             of: image.size,
         };
         Ok(format!(
-            "{}, SHA-256 is right",
-            so_far(all, begin, clock.now())
+            "{}, {} is right",
+            so_far(all, begin, clock.now()),
+            fetch::check_name(image)
         ))
     }
 
@@ -66,11 +99,19 @@ impl Boot<'_> {
         file: &Path,
         lower: &Path,
         overlay: &Mount,
+        place: &OverlaySpec,
         root: &Path,
     ) -> Result<String, StepError> {
+        if let Some(loader) = &mut self.state.loader {
+            loader.wait(self.world.log);
+        }
         let device = match self.state.loop_device.clone() {
             Some(device) => device,
-            None => self.world.kernel.attach_loop(file)?,
+            None => {
+                let kept = self.state.image_file.clone();
+                let file = kept.as_deref().unwrap_or(file);
+                self.world.kernel.attach_loop(file)?
+            }
         };
         self.state.loop_device = Some(device.clone());
         self.mount_once(&Mount {
@@ -78,8 +119,8 @@ impl Boot<'_> {
             plain_files: false,
             ..Mount::new("squashfs", &device.to_string_lossy(), lower)
         })?;
-        self.mount_once(overlay)?;
-        let (upper, work) = (overlay.target.join("upper"), overlay.target.join("work"));
+        let (folder, told) = self.overlay_folder(lower, overlay, place)?;
+        let (upper, work) = (folder.join("upper"), folder.join("work"));
         for folder in [&upper, &work] {
             // The mode of upper is that of `/`.
             let made = fs::create_dir_all(folder)
@@ -98,9 +139,41 @@ impl Boot<'_> {
         })?;
         check_init(root)?;
         Ok(format!(
-            "overlay in RAM over the image on {}",
+            "overlay {told} over the image on {}",
             device.display()
         ))
+    }
+
+    /// The folder that takes what is written, and where that is.
+    fn overlay_folder(
+        &mut self,
+        lower: &Path,
+        overlay: &Mount,
+        place: &OverlaySpec,
+    ) -> Result<(PathBuf, String), StepError> {
+        let target = overlay.target.clone();
+        match (place.on, &place.label) {
+            (OverlayPlace::Disk, Some(label)) => {
+                if let Some(folder) = self.overlay_on_disk(label) {
+                    return Ok((folder, format!("on the disk {label}")));
+                }
+                self.check_memory()?;
+            }
+            (OverlayPlace::Zram, _) => {
+                let size = self.state.config.as_ref().map(|config| self.budget(config));
+                let size = size.map_or(0, |budget| budget.overlay);
+                match self.mount_zram(lower, &target, size) {
+                    Ok(()) => return Ok((target, "on zram".to_owned())),
+                    Err(error) => self
+                        .world
+                        .log
+                        .warn(&format!("zram: {}; a tmpfs is used", error.message)),
+                }
+            }
+            _ => {}
+        }
+        self.mount_once(overlay)?;
+        Ok((target, "in RAM".to_owned()))
     }
 }
 

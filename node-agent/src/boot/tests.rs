@@ -12,6 +12,8 @@ use crate::dhcp_client::Lease;
 use crate::kernel::fake::FakeKernel;
 use crate::net::fake::{FakeDhcp, FakeLinks};
 
+mod disks;
+
 const IMAGE: &[u8] = b"the squashfs";
 
 /// A boot over fakes: one machine, its initramfs in a folder, a boot-server.

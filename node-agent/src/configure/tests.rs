@@ -26,6 +26,7 @@ pub fn config() -> BootConfig {
             url: "http://10.0.0.1:8080/blobs/x".to_owned(),
             size: 100 << 20,
             root_digest: Digest::of(b"r"),
+            checks: Default::default(),
             mirrors: Vec::new(),
             signed: None,
         },

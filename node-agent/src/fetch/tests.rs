@@ -2,6 +2,9 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 
 use super::turns::{IDLE_ROUNDS, LONGEST_QUEUE};
+use std::io::Write as _;
+use std::thread;
+
 use super::*;
 use crate::clock::FakeClock;
 
@@ -75,6 +78,7 @@ fn image(url: String, content: &[u8]) -> ImageSource {
         url,
         size: content.len() as u64,
         root_digest: Digest::of(content),
+        checks: Default::default(),
         mirrors: Vec::new(),
         signed: None,
     }
@@ -119,16 +123,80 @@ fn whatever_happens_on_the_way_the_file_is_right() {
         ("no ranges", vec![Answer::Cut(1_000_001), Answer::NoRanges]),
         ("busy first", vec![Answer::Busy(7), Answer::Whole]),
     ] {
-        let outcome = fetch(&image(serve(content.clone(), answers), &content));
+        let mut image = image(
+            serve(content.clone(), [answers.clone(), answers].concat()),
+            &content,
+        );
+        let outcome = fetch(&image);
         outcome
             .result
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(outcome.file.as_ref() == Some(&content), "{name}");
         assert_eq!(outcome.last.map(Received::percent), Some(100), "{name}");
+        // The same by the tree of hashes.
+        image.checks.blake3 = Some(blake3(&content));
+        image.root_digest = Digest::of(b"not looked at");
+        let by_tree = fetch(&image);
+        by_tree
+            .result
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         if name == "busy first" {
             assert_eq!(outcome.slept, Duration::from_secs(7));
         }
     }
+}
+
+fn blake3(content: &[u8]) -> Checksum {
+    Checksum::new(blake3::hash(content).into())
+}
+
+#[test]
+fn the_tree_of_hashes_is_blake3_whatever_the_size() {
+    let content: Vec<u8> = content().into_iter().cycle().take(9 << 20).collect();
+    let sizes = [
+        0,
+        1,
+        1024,
+        1025,
+        sink::PIECE - 1,
+        sink::PIECE,
+        sink::PIECE + 1,
+    ];
+    let pieces = [2, 3, 4, 5, 7, 8].map(|pieces| pieces * sink::PIECE);
+    for size in sizes.into_iter().chain(pieces).chain([8 * sink::PIECE + 5]) {
+        let part = &content[..size];
+        let expected = Check::Blake3(blake3(part));
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = Sink::start(Some(file), expected).unwrap();
+        for block in part.chunks(300_007) {
+            let mut left = block;
+            while !left.is_empty() {
+                let room = sink.room(left.len());
+                let (now, later) = left.split_at(room.len());
+                room.copy_from_slice(now);
+                left = later;
+                sink.take(0, now.len()).unwrap();
+            }
+        }
+        assert_eq!(sink.finish().unwrap(), expected, "{size}");
+    }
+}
+
+#[test]
+fn a_wrong_octet_is_seen_in_the_tree() {
+    let content = content();
+    let mut flipped = content.clone();
+    flipped[2_500_000] ^= 1;
+    let mut image = image(serve(flipped.clone(), vec![Answer::Whole]), &content);
+    image.checks.blake3 = Some(blake3(&content));
+    let outcome = fetch(&image);
+    let message = outcome.result.unwrap_err().to_string();
+    let (found, expected) = (blake3(&flipped), blake3(&content));
+    assert_eq!(
+        message,
+        format!("image digest is blake3:{found} but should be blake3:{expected}")
+    );
+    assert!(outcome.file.is_none());
 }
 
 #[test]

@@ -25,6 +25,33 @@ pub const WELCOME: &[&str] = &[
     "xen_platform_pci",
 ];
 
+/// Local disks, and what is on them: for a boot config that keeps the image or the
+/// overlay there. They have an index of their own, as no other boot loads them.
+pub const STORAGE: &[&str] = &[
+    // Disks of virtual machines.
+    "virtio_blk",
+    "virtio_scsi",
+    "vmw_pvscsi",
+    "hv_storvsc",
+    "xen_blkfront",
+    "ata_piix",
+    // Disks of servers and cartridges.
+    "ahci",
+    "nvme",
+    "sd_mod",
+    "megaraid_sas",
+    "mpt3sas",
+    "hpsa",
+    "smartpqi",
+    "aacraid",
+    "sdhci_pci",
+    "mmc_block",
+    // File systems, and RAM as a compressed disk.
+    "ext4",
+    "xfs",
+    "zram",
+];
+
 /// NICs of hypervisors.
 const VIRTUAL_NICS: &[&str] = &[
     "virtio_net",

@@ -7,7 +7,7 @@ pub mod decompress;
 pub mod drivers;
 pub mod elf;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use self::closure::{Closure, KernelModules};
 use self::cpio::Archive;
 use self::drivers::DriverSet;
-use crate::modules::index::FILE_NAME;
+use crate::modules::index::{FILE_NAME, STORAGE_FILE_NAME};
 use crate::trust::{self, TrustError};
 
 /// What to build.
@@ -34,6 +34,8 @@ pub struct Options {
     pub allow_dynamic: bool,
     /// Which NIC drivers to pack.
     pub drivers: DriverSet,
+    /// Whether to pack drivers for local disks.
+    pub storage: bool,
     /// Further modules, which must exist.
     pub modules: Vec<String>,
     /// A static shell for `moonfarm.debug`, such as busybox.
@@ -192,13 +194,17 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
     let agent = read_program(&options.agent, options.allow_dynamic)?;
     let kernel = KernelModules::open(&options.root, &options.kernel_release)?;
     let closure = choose_modules(&kernel, options)?;
+    let storage = match options.storage {
+        true => kernel.closure(drivers::STORAGE.iter().copied())?,
+        false => Closure::default(),
+    };
     let release = &options.kernel_release;
     let mut summary = Summary {
         kernel_release: release.clone(),
         size: 0,
         unpacked: 0,
         agent: agent.len(),
-        modules: closure.modules.keys().cloned().collect(),
+        modules: module_names(&closure, &storage),
         firmware: Vec::new(),
         left_out: Vec::new(),
     };
@@ -222,8 +228,14 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
         0o644,
         closure.index.render().into_bytes(),
     );
+    if options.storage {
+        let index = storage.index.render().into_bytes();
+        archive.file(&format!("{folder}/{STORAGE_FILE_NAME}"), 0o644, index);
+    }
     add_firmware(&mut archive, &options.root, &closure.firmware, &mut summary)?;
-    for (_, module) in closure.modules {
+    // A module may be for both.
+    let modules: BTreeMap<_, _> = closure.modules.into_iter().chain(storage.modules).collect();
+    for (_, module) in modules {
         archive.file(&format!("{folder}/{}", module.path), 0o644, module.content);
     }
     let plain = archive.into_bytes();
@@ -254,6 +266,12 @@ fn read_program(path: &Path, allow_dynamic: bool) -> Result<Vec<u8>, InitramfsEr
         program: path.to_owned(),
         reason,
     })
+}
+
+fn module_names(closure: &Closure, storage: &Closure) -> Vec<String> {
+    let names = closure.modules.keys().chain(storage.modules.keys());
+    let names: BTreeSet<&String> = names.collect();
+    names.into_iter().cloned().collect()
 }
 
 fn choose_modules(kernel: &KernelModules, options: &Options) -> Result<Closure, InitramfsError> {

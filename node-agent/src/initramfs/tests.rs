@@ -47,6 +47,7 @@ fn options(root: &Path) -> Options {
         agent: root.join("agent"),
         allow_dynamic: false,
         drivers: DriverSet::All,
+        storage: false,
         modules: vec!["nic".to_owned()],
         shell: Some(root.join("agent")),
         compress: Compression::Zstd,

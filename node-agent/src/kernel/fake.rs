@@ -3,8 +3,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 
-use super::{Kernel, KernelError, Loaded, Mount, Result};
+use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result};
 
 /// A kernel that only takes notes.
 #[derive(Debug, Default)]
@@ -118,6 +119,14 @@ impl Kernel for FakeKernel {
     fn load_module(&mut self, file: &Path, _parameters: &str) -> Result<Loaded> {
         self.note(format!("module {}", self.short(file)))?;
         Ok(Loaded::Now)
+    }
+
+    fn load_modules_behind(&mut self, modules: Vec<ModuleFile>) -> Receiver<Result<Loaded>> {
+        let (results, receiver) = channel();
+        for module in modules {
+            let _ = results.send(self.load_module(&module.file, &module.parameters));
+        }
+        receiver
     }
 
     fn empty_initramfs(&mut self) -> Result<()> {

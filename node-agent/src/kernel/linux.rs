@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -19,7 +20,7 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC};
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
-use super::{Kernel, KernelError, Loaded, Mount, Result, Run};
+use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result, Run};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -80,15 +81,26 @@ impl Kernel for Linux {
     }
 
     fn load_module(&mut self, file: &Path, parameters: &str) -> Result<Loaded> {
-        let error =
-            |source| KernelError::new(format!("loading the module {}", file.display()), source);
-        let module = File::open(file).map_err(error)?;
-        let parameters = CString::new(parameters).map_err(|wrong| error(wrong.into()))?;
-        match nix::kmod::finit_module(module, &parameters, ModuleInitFlags::empty()) {
-            Ok(()) => Ok(Loaded::Now),
-            Err(Errno::EEXIST) => Ok(Loaded::Before),
-            Err(errno) => Err(error(errno.into())),
+        load_module(file, parameters)
+    }
+
+    fn load_modules_behind(&mut self, modules: Vec<ModuleFile>) -> Receiver<Result<Loaded>> {
+        let (results, receiver) = channel();
+        let work = move || {
+            for module in modules {
+                let _ = results.send(load_module(&module.file, &module.parameters));
+            }
+        };
+        let thread = std::thread::Builder::new().name("modules".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            let (results, receiver) = channel();
+            let _ = results.send(Err(KernelError::new(
+                "starting a thread for modules",
+                error,
+            )));
+            return receiver;
         }
+        receiver
     }
 
     fn empty_initramfs(&mut self) -> Result<()> {
@@ -145,6 +157,17 @@ impl Kernel for Linux {
     }
 }
 
+fn load_module(file: &Path, parameters: &str) -> Result<Loaded> {
+    let error = |source| KernelError::new(format!("loading the module {}", file.display()), source);
+    let module = File::open(file).map_err(error)?;
+    let parameters = CString::new(parameters).map_err(|wrong| error(wrong.into()))?;
+    match nix::kmod::finit_module(module, &parameters, ModuleInitFlags::empty()) {
+        Ok(()) => Ok(Loaded::Now),
+        Err(Errno::EEXIST) => Ok(Loaded::Before),
+        Err(errno) => Err(error(errno.into())),
+    }
+}
+
 /// How often a running program is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -152,6 +175,7 @@ fn run_in_root(run: &Run) -> io::Result<()> {
     let output = File::create(&run.output)?;
     let mut command = Command::new(&run.program);
     command
+        .args(&run.arguments)
         .env_clear()
         .env(
             "PATH",

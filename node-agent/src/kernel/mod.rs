@@ -10,6 +10,7 @@ pub mod linux;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// One mount.
@@ -72,12 +73,25 @@ pub struct Run {
     pub root: PathBuf,
     /// The program, as seen from there.
     pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
     /// All of its environment, beside a PATH.
     pub environment: Vec<(String, String)>,
     /// File that takes what it prints.
     pub output: PathBuf,
     /// It is killed after that.
     pub timeout: Duration,
+}
+
+/// A module to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// Its name.
+    pub name: String,
+    /// Its file, not compressed.
+    pub file: PathBuf,
+    /// Its options, as the kernel reads them.
+    pub parameters: String,
 }
 
 /// How loading a module ended.
@@ -146,6 +160,10 @@ pub trait Kernel {
     /// # Errors
     /// What finit_module(2) says, except that it is there already.
     fn load_module(&mut self, file: &Path, parameters: &str) -> Result<Loaded>;
+
+    /// Loads modules one after the other while the boot goes on; what comes of each
+    /// is sent in their order.
+    fn load_modules_behind(&mut self, modules: Vec<ModuleFile>) -> Receiver<Result<Loaded>>;
 
     /// Deletes what the initramfs unpacked, which is RAM. Mounts are left alone.
     ///

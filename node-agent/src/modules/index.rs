@@ -12,6 +12,9 @@ use super::{glob, module_name};
 /// Where the index lies below `/lib/modules/RELEASE/`.
 pub const FILE_NAME: &str = "moonfarm.index";
 
+/// Where the index of the drivers for local disks lies there.
+pub const STORAGE_FILE_NAME: &str = "moonfarm-storage.index";
+
 /// One module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Module {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 
-use super::index::{FILE_NAME, ModuleIndex};
-use crate::kernel::{Kernel, Loaded};
+use super::index::{FILE_NAME, ModuleIndex, STORAGE_FILE_NAME};
+use crate::kernel::{self, Kernel, Loaded, ModuleFile};
 use crate::log::{Log, chain};
 
 /// A new device can bring more devices: a bridge its bus, virtio-pci its virtio
@@ -21,6 +22,8 @@ pub struct Loader {
     tried: BTreeSet<String>,
     seen: BTreeSet<String>,
     parameters: BTreeMap<String, String>,
+    /// Names of the modules that are being loaded, and what comes of each.
+    behind: Option<(Vec<String>, Receiver<kernel::Result<Loaded>>)>,
     /// Names of the modules in the kernel by our doing, in order.
     pub loaded: Vec<String>,
 }
@@ -30,13 +33,24 @@ impl Loader {
     /// folder without index is one without modules: everything may be built in.
     #[must_use]
     pub fn open(folder: &Path) -> Self {
-        let text = fs::read_to_string(folder.join(FILE_NAME)).unwrap_or_default();
+        Self::open_index(folder, FILE_NAME)
+    }
+
+    /// The same for the drivers of local disks.
+    #[must_use]
+    pub fn open_storage(folder: &Path) -> Self {
+        Self::open_index(folder, STORAGE_FILE_NAME)
+    }
+
+    fn open_index(folder: &Path, name: &str) -> Self {
+        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
         Self {
             folder: folder.to_owned(),
             index: ModuleIndex::parse(&text),
             tried: BTreeSet::new(),
             seen: BTreeSet::new(),
             parameters: BTreeMap::new(),
+            behind: None,
             loaded: Vec::new(),
         }
     }
@@ -103,12 +117,34 @@ impl Loader {
     /// find that the device is not for it, and what is really missing shows in
     /// the phase that needs it.
     pub fn load(&mut self, name: &str, kernel: &mut dyn Kernel, log: &Log) {
-        let order: Vec<String> = self
-            .index
-            .in_order(name)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        for module in self.due(name) {
+            let result = kernel.load_module(&module.file, &module.parameters);
+            self.note(module.name, result, log);
+        }
+    }
+
+    /// Begins to load modules that nothing needs at once.
+    pub fn load_behind(&mut self, names: &[&str], kernel: &mut dyn Kernel) {
+        let modules: Vec<ModuleFile> = names.iter().flat_map(|name| self.due(name)).collect();
+        let names = modules.iter().map(|module| module.name.clone()).collect();
+        self.behind = Some((names, kernel.load_modules_behind(modules)));
+    }
+
+    /// Waits for what [`Loader::load_behind`] began.
+    pub fn wait(&mut self, log: &Log) {
+        let Some((names, results)) = self.behind.take() else {
+            return;
+        };
+        for (name, result) in names.into_iter().zip(results) {
+            self.note(name, result, log);
+        }
+    }
+
+    /// The modules that have to be loaded for this one, each at most once.
+    fn due(&mut self, name: &str) -> Vec<ModuleFile> {
+        let order = self.index.in_order(name).into_iter().map(str::to_owned);
+        let order: Vec<String> = order.collect();
+        let mut due = Vec::new();
         for name in order {
             let Some(module) = self.index.modules.get(&name) else {
                 continue;
@@ -117,12 +153,20 @@ impl Loader {
                 continue;
             }
             let parameters = self.parameters.get(&name.replace('-', "_"));
-            let parameters = parameters.map_or("", String::as_str);
-            match kernel.load_module(&self.folder.join(&module.path), parameters) {
-                Ok(Loaded::Now) => self.loaded.push(name),
-                Ok(Loaded::Before) => {}
-                Err(error) => log.warn(&chain(&error)),
-            }
+            due.push(ModuleFile {
+                file: self.folder.join(&module.path),
+                parameters: parameters.cloned().unwrap_or_default(),
+                name,
+            });
+        }
+        due
+    }
+
+    fn note(&mut self, name: String, result: kernel::Result<Loaded>, log: &Log) {
+        match result {
+            Ok(Loaded::Now) => self.loaded.push(name),
+            Ok(Loaded::Before) => {}
+            Err(error) => log.warn(&chain(&error)),
         }
     }
 }

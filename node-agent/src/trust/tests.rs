@@ -1,3 +1,5 @@
+use boot_proto::ids::Checksum;
+
 use super::*;
 
 const MANIFEST: &str = include_str!("fixtures/manifest.json");
@@ -22,6 +24,7 @@ fn image() -> ImageSource {
         url: "http://10.0.0.1/".to_owned(),
         size: manifest.root.size,
         root_digest: manifest.root.digest,
+        checks: Default::default(),
         mirrors: Vec::new(),
         signed: Some(SignedManifest {
             manifest: MANIFEST.to_owned(),
@@ -65,6 +68,10 @@ fn whatever_was_not_signed_is_refused() {
         (changed(|image| image.root_digest = one), "another root"),
         (changed(|image| image.digest = one), "manifest digest"),
         (changed(|image| image.size = 5), "size of the root"),
+        (
+            changed(|image| image.checks.blake3 = Some(Checksum::new([1; 32]))),
+            "check of the root",
+        ),
         (
             changed(|image| image.kernel_release = "6.2".to_owned()),
             "kernel release",

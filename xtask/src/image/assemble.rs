@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use boot_proto::ids::Digest;
-use boot_proto::image::{ImageFile, ImageManifest, VERSION};
+use boot_proto::ids::{Checksum, Digest};
+use boot_proto::image::{ImageFile, ImageManifest, RootChecks, VERSION};
 use clap::Args;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -91,8 +91,7 @@ pub fn assemble(
     say("building the initramfs");
     let mut build = Command::new(node_agent);
     build
-        .arg("initramfs")
-        .arg("--root")
+        .args(["initramfs", "--storage", "--root"])
         .arg(packed.join("root"))
         .arg("--kernel-release")
         .arg(&facts.kernel_release)
@@ -126,6 +125,7 @@ fn manifest(
         kernel: describe(folder, "vmlinuz")?,
         initramfs: describe(folder, "initramfs.img")?,
         root: describe(folder, "root.squashfs")?,
+        root_checks: root_checks(&folder.join("root.squashfs"))?,
         kernel_arguments: naming.kernel_arguments(),
         recipe: json!({
             "suite": suite.name(),
@@ -146,6 +146,20 @@ fn describe(folder: &Path, name: &str) -> Result<ImageFile> {
         file: name.to_owned(),
         size,
         digest: Digest::new(hash.finalize().into()),
+    })
+}
+
+/// The hashes that a machine may choose instead of the root's SHA-256.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn root_checks(root: &Path) -> Result<RootChecks> {
+    let context = || format!("reading {}", root.display());
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(root).with_context(context)?;
+    hasher.update_reader(file).with_context(context)?;
+    Ok(RootChecks {
+        blake3: Some(Checksum::new(hasher.finalize().into())),
     })
 }
 

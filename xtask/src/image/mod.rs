@@ -20,6 +20,7 @@ use crate::packages::{self, Package};
 use crate::run::say;
 use assemble::{Initramfs, Naming};
 
+pub use assemble::root_checks;
 pub use mirror::Mirror;
 pub use node_agent::build as node_agent_program;
 pub use root::Suite;

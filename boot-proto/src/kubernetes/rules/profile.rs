@@ -18,6 +18,15 @@ pub(super) fn rules() -> Vec<Patch> {
         patch("spec.mtu", json!({"minimum": 576, "maximum": 65535})),
         patch("spec.overlaySize", some_size()),
         patch(
+            "spec.overlay",
+            rule(
+                "(has(self.on) && self.on == 'disk') == has(self.label)",
+                "an overlay on a disk has a label, another has none",
+            ),
+        ),
+        patch("spec.overlay.label", storage_label()),
+        patch("spec.keepImage.label", storage_label()),
+        patch(
             "spec.imageServers[]",
             json!({
                 "pattern": "^https?://([0-9]{1,3}([.][0-9]{1,3}){3}|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?/?$",
@@ -64,6 +73,11 @@ fn public_key() -> Value {
 }
 
 /// A size that is not 0.
+/// A label that ext4 and XFS can have.
+fn storage_label() -> Value {
+    json!({"pattern": "^[A-Za-z0-9_-]{1,12}$"})
+}
+
 fn some_size() -> Value {
     json!({"minimum": 1, "pattern": "^0*[1-9][0-9]{0,18}(Ti|Gi|Mi|Ki|T|G|M|k)?$"})
 }

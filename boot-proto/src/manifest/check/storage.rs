@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::profiles::check_path;
 use super::{Notes, Read, forms};
 use crate::manifest::node::path;
-use crate::resources::{DiskFormat, DiskSpec, PartitionKind, ProfileSpec};
+use crate::resources::{DiskFormat, DiskSpec, OverlayPlace, PartitionKind, ProfileSpec};
 
 /// Mount points that the boot itself fills.
 const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/boot", "/etc"];
@@ -31,6 +31,7 @@ pub(super) fn check(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
         }
         check_options(notes, profile, &within("options"), &entry.options);
     }
+    check_places(notes, profile);
     let mut names = BTreeSet::new();
     let mut labels = BTreeSet::new();
     for (at, disk) in profile.spec().disks.iter().enumerate() {
@@ -43,6 +44,35 @@ pub(super) fn check(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
             );
         }
         check_disk(notes, profile, at, disk, &mut labels);
+    }
+}
+
+/// The file systems that overlay and image may be on.
+fn check_places(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
+    let hint = "write the label of a file system: 1 to 12 letters, digits, dashes or underscores";
+    if let Some(overlay) = &profile.spec().overlay {
+        let label = overlay.label.as_deref();
+        let at = path!["spec", "overlay", "label"];
+        match (overlay.on, label) {
+            (OverlayPlace::Disk, None) => {
+                let at = path!["spec", "overlay"];
+                notes.add(profile, &at, "an overlay on a disk needs a label", hint);
+            }
+            (OverlayPlace::Disk, Some(label)) if !is_label(label) => {
+                notes.add(profile, &at, format!("{label:?} is no label"), hint);
+            }
+            (OverlayPlace::Ram | OverlayPlace::Zram, Some(_)) => {
+                let what = "a label is for an overlay on a disk";
+                notes.add(profile, &at, what, "write on: disk, or take label out");
+            }
+            _ => {}
+        }
+    }
+    if let Some(keep) = &profile.spec().keep_image
+        && !is_label(&keep.label)
+    {
+        let at = path!["spec", "keepImage", "label"];
+        notes.add(profile, &at, format!("{:?} is no label", keep.label), hint);
     }
 }
 

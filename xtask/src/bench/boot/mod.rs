@@ -24,7 +24,7 @@ use super::programs::build_release;
 use super::samples::{Samples, number, ratio};
 use super::table::Table;
 use crate::cache;
-use crate::image::{Mirror, node_agent_program};
+use crate::image::{Mirror, node_agent_program, root_checks};
 use crate::packages::{self, Package};
 use crate::run::{run, say};
 
@@ -194,6 +194,7 @@ impl Set {
             kernel: describe(&image, "vmlinuz")?,
             initramfs: describe(&image, "initramfs.img")?,
             root,
+            root_checks: root_checks(&image.join("root.squashfs"))?,
             kernel_arguments: Vec::new(),
             recipe: serde_json::Value::Null,
         };

@@ -117,6 +117,7 @@ impl Site {
             kernel: small,
             initramfs,
             root: large,
+            root_checks: Default::default(),
             kernel_arguments: Vec::new(),
             recipe: serde_json::Value::Null,
         };

@@ -107,6 +107,7 @@ impl Site {
             kernel: file("kernel", KERNEL_BYTES)?,
             initramfs: file("initramfs", INITRAMFS_BYTES)?,
             root: file("root", root_bytes)?,
+            root_checks: Default::default(),
             kernel_arguments: Vec::new(),
             recipe: serde_json::Value::Null,
         };
