@@ -1,10 +1,12 @@
 //! The part of a kubelet that a chart's pods need: containers run as processes of
 //! a network namespace, each in a root folder with its pod's volumes, under the
-//! pod's user, with the command line and the environment that the API server has.
+//! pod's user and capabilities, with the command line and the environment that the
+//! API server has.
 //!
 //! The images themselves are not there: programs come from folders, and `sh` and
 //! its companions from this machine.
 
+mod confinement;
 mod root;
 mod template;
 

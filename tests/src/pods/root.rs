@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::confinement::Confinement;
 use super::template::Template;
 use super::{Pods, items, text};
 use crate::lab::{LabError, process};
@@ -14,11 +15,18 @@ use crate::lab::{LabError, process};
 /// Where a pod finds its service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// Programs that their images mark, and how: see Kubernetes' own `build/server-image`.
+/// Where a runtime gives less, the kernel refuses to start such a file.
+const MARKED: [(&str, &str); 1] = [("kube-apiserver", "cap_net_bind_service=+ep")];
+/// Folder of those inside.
+const IMAGE: &str = "/image";
+
 /// What a container sees.
 pub(super) struct Root {
     folder: PathBuf,
     user: u64,
     group: u64,
+    confinement: Confinement,
     /// From where to where inside.
     mounts: Vec<(PathBuf, String)>,
     environment: Vec<String>,
@@ -39,6 +47,7 @@ impl Root {
             folder,
             user: id("runAsUser"),
             group: id("runAsGroup"),
+            confinement: Confinement::of(container)?,
             mounts: Vec::new(),
             environment: Vec::new(),
         };
@@ -72,7 +81,7 @@ impl Root {
         for folder in ["/usr", "/proc", "/dev"] {
             self.mount(Path::new(folder), folder)?;
         }
-        let mut path = Vec::new();
+        let mut path = vec![IMAGE.to_owned()];
         for (index, folder) in pods.programs.iter().enumerate() {
             let inside = format!("/opt/{index}");
             self.mount(folder, &inside)?;
@@ -83,19 +92,39 @@ impl Root {
         Ok(())
     }
 
-    /// The program at the place where its image has it, where a command names that.
+    /// The program as its image has it: at the place that a command names, and
+    /// marked.
     fn entry(&self, pods: &Pods<'_>, container: &Value) -> Result<(), LabError> {
         let command = items(container, "command").first().and_then(Value::as_str);
-        let Some(name) = command.and_then(|it| it.strip_prefix('/')) else {
+        let Some(command) = command else {
             return Ok(());
         };
+        let name = command.trim_start_matches('/');
         let has = |folder: &PathBuf| folder.join(name).is_file();
         let Some(index) = pods.programs.iter().position(has) else {
             return Ok(());
         };
+        if let Some((_, mark)) = MARKED.iter().find(|(marked, _)| *marked == name) {
+            return self.marked(&pods.programs[index].join(name), mark);
+        }
+        if !command.starts_with('/') {
+            return Ok(());
+        }
         let link = self.folder.join(name);
         let _ = fs::remove_file(&link);
         symlink(format!("/opt/{index}/{name}"), &link).map_err(LabError::file("linking", &link))
+    }
+
+    /// A copy of a program with the capabilities that its image gives the file.
+    fn marked(&self, program: &Path, mark: &str) -> Result<(), LabError> {
+        let folder = self.folder.join(IMAGE.trim_start_matches('/'));
+        create(&folder)?;
+        let target = folder.join(program.file_name().unwrap_or_default());
+        // One that runs cannot be written to.
+        let next = target.with_extension("next");
+        fs::copy(program, &next).map_err(LabError::file("copying", program))?;
+        process::run("setcap", [mark, &next.display().to_string()])?;
+        fs::rename(&next, &target).map_err(LabError::file("replacing", &target))
     }
 
     fn account(
@@ -249,12 +278,12 @@ impl Root {
                 quoted(&to)
             );
         }
+        let root = quoted(&self.folder.display().to_string());
+        let (user, group, confinement) = (self.user, self.group, &self.confinement);
         let _ = write!(
             script,
-            "exec chroot --userspec={}:{} {} /usr/bin/env -i",
-            self.user,
-            self.group,
-            quoted(&self.folder.display().to_string())
+            "exec capsh {confinement} --chroot={root} --groups={group} --gid={group} \
+             --uid={user} --shell=/usr/bin/env -- -i"
         );
         for word in self.environment.iter().chain(words) {
             let _ = write!(script, " {}", quoted(word));
