@@ -178,8 +178,14 @@ impl Tables {
             .group
             .iter()
             .any(|row| field(row, 2) == gid.to_string());
-        if !has_own && row(&mut self.group, &user.name).is_none() {
-            let fields = [user.name.as_str(), "x", &gid.to_string(), ""];
+        if !has_own {
+            // Debian has groups named `operator` or `backup` with numbers of their
+            // own; whoever has such a name does not get such a group's rights.
+            let name = match row(&mut self.group, &user.name) {
+                None => user.name.clone(),
+                Some(_) => format!("{}-{gid}", user.name),
+            };
+            let fields = [name.as_str(), "x", &gid.to_string(), ""];
             self.group.push(fields.map(str::to_owned).to_vec());
         }
         for name in &user.groups {

@@ -32,6 +32,7 @@ fn users_are_added_and_changed_in_the_files_of_the_image() {
         {"name": "ops", "groups": ["sudo", "farm"], "shell": "/bin/sh",
          "sshAuthorizedKeys": ["ssh-ed25519 AAAA ops"]},
         {"name": "svc", "uid": 2000, "gid": 42, "home": "/srv/svc"},
+        {"name": "sudo", "uid": 2001},
     ]))
     .unwrap();
     config.system.users = users;
@@ -51,7 +52,13 @@ fn users_are_added_and_changed_in_the_files_of_the_image() {
     assert!(shadow.contains("\nops:!::0:"), "{shadow}");
     assert!(has(&changes, "file /etc/shadow 0640 0:42"));
     let group = file(&changes, "/etc/group");
-    for line in ["sudo:x:27:old,ops", "farm:x:900:ops", "ops:x:1001:"] {
+    // A user with the name of a group of the image's does not get its number.
+    for line in [
+        "sudo:x:27:old,ops",
+        "farm:x:900:ops",
+        "ops:x:1001:",
+        "sudo-2001:x:2001:",
+    ] {
         assert!(group.lines().any(|own| own == line), "{line} in {group}");
     }
     assert!(has(&changes, "directory /home/ops/.ssh 0700 1001:1001"));
