@@ -10,6 +10,7 @@ mod failures;
 mod hosted;
 mod images;
 mod initramfs;
+mod joins;
 mod lab;
 mod loaders;
 mod matchbox;

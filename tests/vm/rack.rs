@@ -5,6 +5,7 @@ use std::time::Duration;
 use boot_proto::api::{BootView, LeaseView, MachineView};
 use boot_proto::image::ImageManifest;
 use boot_proto::time::WallClock;
+use moonfarm_tests::lab::console;
 use moonfarm_tests::lab::farm::layout::Cartridge;
 use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
 use moonfarm_tests::lab::farm::{ClusterOptions, latest_boot};
@@ -34,7 +35,8 @@ fn declared(facts: &Facts<'_>, first: &Cartridge, second: &Cartridge) -> Vec<Man
         machines: Some(&names),
         is_powered: true,
         profiles: &[facts::PROFILE],
-        labels: &["example.org/rack: r7"],
+        // A kubelet may not give itself a role (NodeRestriction): boot-server does.
+        labels: &["example.org/rack: r7", "node-role.kubernetes.io/web: \"\""],
         taints: &["{ key: example.org/dedicated, value: web, effect: NoSchedule }"],
         ..Pool::default()
     };
@@ -63,6 +65,8 @@ fn a_rack_from_power_on_to_ready_and_through_failures() {
         let console = test.console(&cartridge);
         test.wait_until_ready(&cartridge.name(), since, &console);
         check_node(&test, &cartridge.name());
+        let told = console::text(&console);
+        assert!(told.contains("moonfarm: joined cluster farm"), "not told");
     }
     assert_eq!(
         internal_address(&test.node(&first.name())).as_deref(),
@@ -85,6 +89,7 @@ fn image_size(folder: &std::path::Path) -> u64 {
 fn check_node(test: &TestFarm, name: &str) {
     let node = test.node(name);
     let labels = &node["metadata"]["labels"];
+    assert_eq!(labels["node-role.kubernetes.io/web"], "", "{node:#}");
     assert_eq!(labels["example.org/rack"], "r7", "{node:#}");
     assert_eq!(labels["moonfarm.dev/farm"], "virtual", "{node:#}");
     let taints = node["spec"]["taints"]
