@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod hosted;
 pub mod kube;
 pub mod lab;
+pub mod many_machines;
 pub mod needs;
 pub mod pods;
 pub mod redfish;

@@ -9,6 +9,7 @@
 mod boot;
 mod dhcp;
 mod http;
+mod machines;
 mod programs;
 mod samples;
 mod scrape;
@@ -37,6 +38,8 @@ pub enum BenchCommand {
     TftpClient(tftp::client::ClientOptions),
     /// boot-server's HTTP beside nginx.
     Http(http::HttpOptions),
+    /// boot-server with thousands of Machines in an API server.
+    Machines(machines::MachinesOptions),
     /// Thousands of nodes boot at once through DHCP, TFTP and HTTP.
     Storm(storm::StormOptions),
     /// The nodes of `storm`, which run in a process of their own.
@@ -61,6 +64,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Scrape(options) => scrape::run(options),
         BenchCommand::Tftp(options) => tftp::run(options),
         BenchCommand::Http(options) => http::run(options),
+        BenchCommand::Machines(options) => machines::run(options),
         BenchCommand::Storm(options) => storm::run(options),
         BenchCommand::TftpClient(_) | BenchCommand::StormNodes(_) => Ok(()),
     }

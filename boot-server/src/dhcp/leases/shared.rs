@@ -64,9 +64,10 @@ impl Leases {
         let now = clock::wall();
         let leases = store.load()?;
         let leases = leases.into_iter().map(|lease| rebased(lease, now));
+        let table = LeaseTable::new(leases).looking_from(store.first_place());
         Ok(Self {
             store,
-            table: Mutex::new(LeaseTable::new(leases)),
+            table: Mutex::new(table),
             watch: Mutex::default(),
         })
     }
@@ -177,6 +178,7 @@ impl Leases {
                     for Conflict { address, held } in conflicts {
                         table.learn(address, held);
                     }
+                    table.step_aside();
                 }
                 Ok(lost)
             }

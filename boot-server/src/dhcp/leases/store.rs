@@ -29,6 +29,12 @@ pub trait LeaseStore: Send + Sync + Debug {
     fn is_shared(&self) -> bool {
         false
     }
+
+    /// Where in a range this server looks for a fresh address first, counted from
+    /// its first address and around; servers that share a store differ in it.
+    fn first_place(&self) -> u32 {
+        0
+    }
 }
 
 /// A change that another server was faster with.

@@ -62,6 +62,8 @@ pub struct LeaseTable {
     /// Where the search for a fresh address of a range goes on, by the range's
     /// first address.
     next_fresh: HashMap<Ipv4Addr, Ipv4Addr>,
+    /// Where that search begins, counted from the range's first address.
+    first_fresh: u32,
     /// Ranges that had no fresh address, and until when that is believed.
     spent_until: HashMap<Ipv4Addr, WallClock>,
 }
@@ -75,6 +77,23 @@ impl LeaseTable {
             table.set(lease.address, Some(lease));
         }
         table
+    }
+
+    /// Begins the search for fresh addresses so many after the first one of each
+    /// range, and around. Servers that share a range rarely choose the same
+    /// address then, which one of them would have to refuse.
+    #[must_use]
+    pub fn looking_from(mut self, place: u32) -> Self {
+        self.first_fresh = place;
+        self
+    }
+
+    /// Goes on looking for fresh addresses elsewhere: another server takes them
+    /// here, and both would choose the same one again and again.
+    pub fn step_aside(&mut self) {
+        // Knuth's multiplicative hash.
+        self.first_fresh = self.first_fresh.wrapping_mul(0x9e37_79b1).wrapping_add(1);
+        self.next_fresh.clear();
     }
 
     /// The lease on an address, active or not.
@@ -197,7 +216,11 @@ impl LeaseTable {
             .get(&range.from)
             .copied()
             .filter(|at| range.contains(*at));
-        let middle = middle.unwrap_or(range.from);
+        let middle = middle.unwrap_or_else(|| {
+            let ahead = u64::from(self.first_fresh) % range.count().max(1);
+            let ahead = u32::try_from(ahead).unwrap_or_default();
+            Ipv4Addr::from(u32::from(range.from).saturating_add(ahead))
+        });
         let upper = AddressRange {
             from: middle,
             to: range.to,

@@ -54,6 +54,26 @@ fn fresh_addresses_first_then_the_one_that_ended_first() {
 }
 
 #[test]
+fn servers_that_share_a_range_begin_at_different_places() {
+    // Four after the first of three addresses, and around.
+    let mut table = LeaseTable::default().looking_from(4);
+    for (number, expected) in [(1, 11), (2, 12), (3, 10)] {
+        let picked = table.pick(&range(10, 12), mac(number), NOW, |_| true);
+        assert_eq!(picked, Some(address(expected)));
+        table.grant(lease(expected, number, NOW.after(HOUR)));
+    }
+    let mut table = LeaseTable::default().looking_from(4);
+    let mut pick = |table: &mut LeaseTable| table.pick(&range(10, 200), mac(1), NOW, |_| true);
+    assert_eq!(pick(&mut table), Some(address(14)));
+    table.step_aside();
+    let aside = pick(&mut table).unwrap();
+    assert!(
+        u32::from(aside).abs_diff(u32::from(address(14))) > 8,
+        "{aside}"
+    );
+}
+
+#[test]
 fn the_last_address_there_is_does_not_overflow() {
     let last = Ipv4Addr::BROADCAST;
     let mut table = LeaseTable::default();
