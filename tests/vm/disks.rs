@@ -53,7 +53,7 @@ fn a_kept_image_boots_without_the_image_server() {
             ..Pool::default()
         };
         vec![
-            profile("{on: disk, label: images}"),
+            profile("{place: disk, label: images}"),
             manifests::pool(facts, &pool),
         ]
     });
@@ -78,7 +78,7 @@ fn a_kept_image_boots_without_the_image_server() {
     // No server has the image any more, but zeros in its place; what is written goes
     // to compressed RAM.
     make_zeros(&largest_file(&test.farm.layout().state()));
-    let (name, text) = profile("{on: zram}");
+    let (name, text) = profile("{place: zram}");
     fs::write(test.farm.layout().manifests().join(name), text).expect("written");
     std::thread::sleep(std::time::Duration::from_secs(5));
     fs::write(machine.console_log(), "").expect("emptied");

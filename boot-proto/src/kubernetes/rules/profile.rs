@@ -20,7 +20,7 @@ pub(super) fn rules() -> Vec<Patch> {
         patch(
             "spec.overlay",
             rule(
-                "(has(self.on) && self.on == 'disk') == has(self.label)",
+                "(has(self.place) && self.place == 'disk') == has(self.label)",
                 "an overlay on a disk has a label, another has none",
             ),
         ),

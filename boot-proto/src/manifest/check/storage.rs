@@ -63,7 +63,7 @@ fn check_places(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
             }
             (OverlayPlace::Ram | OverlayPlace::Zram, Some(_)) => {
                 let what = "a label is for an overlay on a disk";
-                notes.add(profile, &at, what, "write on: disk, or take label out");
+                notes.add(profile, &at, what, "write place: disk, or take label out");
             }
             _ => {}
         }

@@ -76,10 +76,13 @@ fn profiles() {
             "no octal mode",
         ),
         ("  overlaySize: 0", "no room to write"),
-        ("  overlay: {on: disk}", "needs a label"),
-        ("  overlay: {on: disk, label: \"/dev/sda\"}", "is no label"),
+        ("  overlay: {place: disk}", "needs a label"),
         (
-            "  overlay: {on: zram, label: x}",
+            "  overlay: {place: disk, label: \"/dev/sda\"}",
+            "is no label",
+        ),
+        (
+            "  overlay: {place: zram, label: x}",
             "is for an overlay on a disk",
         ),
         ("  keepImage: {label: a b}", "is no label"),

@@ -63,7 +63,7 @@ fn servers_that_share_a_range_begin_at_different_places() {
         table.grant(lease(expected, number, NOW.after(HOUR)));
     }
     let mut table = LeaseTable::default().looking_from(4);
-    let mut pick = |table: &mut LeaseTable| table.pick(&range(10, 200), mac(1), NOW, |_| true);
+    let pick = |table: &mut LeaseTable| table.pick(&range(10, 200), mac(1), NOW, |_| true);
     assert_eq!(pick(&mut table), Some(address(14)));
     table.step_aside();
     let aside = pick(&mut table).unwrap();
