@@ -15,6 +15,7 @@ mod lab;
 mod loaders;
 mod matchbox;
 mod nics;
+mod older;
 mod profile;
 mod proxy;
 mod rack;
