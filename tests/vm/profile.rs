@@ -1,4 +1,4 @@
-//! All that a Profile says, seen in a booted machine.
+//! All that a Profile says, seen in a booted machine, and again after a restart.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -9,7 +9,8 @@ use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::latest_boot;
 use moonfarm_tests::lab::farm::layout::{self, STRAY_MAC};
 use moonfarm_tests::lab::farm::manifests::{self, Manifest, Pool};
-use moonfarm_tests::lab::{DiskDrive, Firmware, MachineSpec};
+use moonfarm_tests::lab::{DiskDrive, Firmware, MachineSpec, QemuMachine};
+use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
 use crate::images::{self, Variant};
@@ -17,7 +18,7 @@ use crate::shell::Shell;
 use crate::support::{TO_READY, TestFarm, artefacts, keep_picture, now};
 
 /// How long sshd may take once the image has taken over.
-const TO_SHELL: Duration = Duration::from_secs(120);
+const TO_SHELL: Duration = Duration::from_secs(240);
 const MIB: usize = 1 << 20;
 /// A hash as crypt(5) has it; nobody has to know a password for it.
 const HASH: &str = "$6$moonfarm$0123456789abcdefghijklmnopqrstuvwxyz";
@@ -109,12 +110,18 @@ spec:
       format: ifEmpty
       partitions:
         - {{ label: data, path: /var/lib/data, size: 64Mi }}
+        - {{ label: runtime, path: /var/lib/containerd, size: 64Mi }}
         - {{ label: logs, path: /var/log/farm }}
     - name: used
       match: {{ serial: USED }}
       format: ifEmpty
       partitions:
         - {{ label: used, path: /mnt/used }}
+    - name: gone
+      match: {{ serial: GONE }}
+      format: ifEmpty
+      partitions:
+        - {{ label: gone, path: /var/lib/kubelet }}
 "#
     );
     ("profile-whole.yaml".into(), text)
@@ -178,6 +185,18 @@ fn pattern(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_booted_machine_is_all_that_its_profile_says() {
+    boot(false);
+}
+
+/// After a reset the disk has what it had, and the machine is the same to SSH.
+#[test]
+fn a_second_boot_finds_its_disk_and_keeps_its_host_key() {
+    if needs::is_long_run() {
+        boot(true);
+    }
+}
+
+fn boot(and_again: bool) {
     let Some(mut artefacts) = artefacts() else {
         return;
     };
@@ -220,10 +239,33 @@ fn a_booted_machine_is_all_that_its_profile_says() {
     check_scripts(&seen, at);
     check_storage(&seen);
     seen.is("first boot", "");
-    let host_keys = shell.known_hosts();
-    assert!(host_keys.contains("ssh-ed25519"), "{host_keys}");
+    // Debian has a group of that name, which is not this user's.
+    let operator = shell.run("operator", at, "id -un; id -nG; true");
+    let operator = operator.unwrap_or_else(|error| panic!("{}", error.chain()));
+    assert!(operator.starts_with("operator\n"), "{operator}");
+    assert!(operator.contains(" systemd-journal\n"), "{operator}");
+    if and_again {
+        check_again(&mut test, &mut machine, &shell, at);
+    }
     machine.power_off();
     disks.assert_untouched();
+}
+
+fn check_again(test: &mut TestFarm, machine: &mut QemuMachine, shell: &Shell, at: Ipv4Addr) {
+    let host_keys = shell.known_hosts();
+    assert!(host_keys.contains("ssh-ed25519"), "{host_keys}");
+    shell.wait_and_run(at, TO_SHELL, "echo kept > /var/lib/data/kept; sync");
+    let since = now();
+    machine
+        .reset()
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    let again = wait_for_image(test, &machine.console_log(), since);
+    assert_eq!(again, at);
+    let text = shell.wait_and_run(at, TO_SHELL, &script());
+    let seen = Seen::of(&text);
+    seen.is("first boot", "kept");
+    check_storage(&seen);
+    assert_eq!(shell.known_hosts(), host_keys, "the host key is another");
 }
 
 /// Waits until the image has taken over, and returns the machine's address.
@@ -292,7 +334,20 @@ const LOOKS: &[(&str, &str)] = &[
     ),
     ("data", "findmnt -no FSTYPE,LABEL /var/lib/data"),
     ("logs", "findmnt -no FSTYPE,LABEL /var/log/farm"),
+    ("runtime", "findmnt -no FSTYPE,LABEL /var/lib/containerd"),
     ("used", "findmnt -no FSTYPE /mnt/used || echo not mounted"),
+    (
+        "order",
+        "at() { systemctl show --property=$1 --value $2; }; \
+         a=$(at ActiveEnterTimestampMonotonic var-lib-containerd.mount); \
+         b=$(at ExecMainStartTimestampMonotonic containerd.service); \
+         [ $a -gt 0 ] && [ $b -gt $a ] && echo runtime after its disk",
+    ),
+    (
+        "given up",
+        "journalctl -o cat -u moonfarm-disks.service | grep -o 'goes on without.*' | sort",
+    ),
+    ("state", "timeout 150 systemctl is-system-running --wait"),
     (
         "disks unit",
         "journalctl -o cat -u moonfarm-disks.service | grep -c 'is not empty and stays as it is'",
@@ -411,5 +466,13 @@ fn check_storage(seen: &Seen<'_>) {
     seen.is("data", "ext4 data");
     seen.is("logs", "ext4 logs");
     seen.is("used", "not mounted");
+    seen.is("runtime", "ext4 runtime");
+    seen.is("order", "runtime after its disk");
+    seen.is(
+        "given up",
+        "goes on without /mnt/used\ngoes on without /var/lib/kubelet",
+    );
+    // No job waits for what is not there.
+    seen.is("state", "running");
     seen.is("disks unit", "1");
 }
