@@ -18,4 +18,5 @@ mod rbac;
 mod stores;
 mod systemd;
 mod two_servers;
+mod two_servers_flood;
 mod webhook;

@@ -14,10 +14,10 @@ use moonfarm_tests::wait::until;
 use crate::dhcp_host::{kind, receive, udp_within};
 use crate::kubernetes_agent::Lab;
 
-const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The clients' relay, which asks both servers.
-const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
 const FARM: &str = r#"
 apiVersion: v1
 kind: Namespace
@@ -45,7 +45,7 @@ const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Clients behind the relay, and what they were told.
-struct Clients {
+pub struct Clients {
     socket: UdpSocket,
     of_mac: BTreeMap<MacAddr, Ipv4Addr>,
     of_address: BTreeMap<Ipv4Addr, MacAddr>,
@@ -54,7 +54,7 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(wire: &Namespace) -> Self {
+    pub fn new(wire: &Namespace) -> Self {
         let address = format!("{RELAY}/24");
         wire.ip(&["address", "replace", &address, "dev", "eth0"])
             .unwrap();
@@ -95,7 +95,7 @@ impl Clients {
     }
 
     /// Sends `count` new clients. Says how many were served within the time.
-    fn flood(&mut self, count: usize, limit: Duration) -> usize {
+    pub fn flood(&mut self, count: usize, limit: Duration) -> usize {
         let served = self.of_mac.len();
         let mut waiting: VecDeque<MacAddr> = (0..count).map(|_| self.new_client()).collect();
         // Since when it waits, and whether it has taken up an offer.
@@ -166,7 +166,7 @@ impl Clients {
 
     /// The first `count` clients come back for their addresses. Says how many got
     /// them.
-    fn come_back(&mut self, count: usize) -> usize {
+    pub fn come_back(&mut self, count: usize) -> usize {
         let known: Vec<_> = self.of_mac.clone().into_iter().take(count).collect();
         let mut served = 0;
         for (mac, address) in known {
@@ -192,7 +192,7 @@ impl Clients {
     }
 }
 
-fn start(lab: &Lab, network: &Namespace, name: &str) -> Process {
+pub fn start(lab: &Lab, network: &Namespace, name: &str) -> Process {
     let state = lab.path(name).display().to_string();
     let kubeconfig = lab.plane.kubeconfig().display().to_string();
     let arguments = [

@@ -60,6 +60,10 @@ pub const PEERS: &[Package] = &[
         program: "udhcpc",
     },
     Package {
+        name: "kea-admin",
+        program: "perfdhcp",
+    },
+    Package {
         name: "minisign",
         program: "minisign",
     },
