@@ -26,7 +26,7 @@ fn the_same_parts_make_the_same_initramfs() {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(&own);
     command.arg("initramfs").arg("--root").arg(&modules);
-    command.args(["--kernel-release", &manifest.kernel_release]);
+    command.args(["--storage", "--kernel-release", &manifest.kernel_release]);
     command.arg("--output").arg(&file);
     command.current_dir(scratch.path());
     command.envs([("TZ", "Pacific/Chatham"), ("LANG", "tr_TR.UTF-8")]);
