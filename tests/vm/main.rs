@@ -1,6 +1,7 @@
 //! End to end: virtual machines with real firmware, a real kernel and a real
 //! Kubernetes. Slow; run as `cargo xtask test vm`.
 
+mod adoption;
 mod bonds;
 mod damaged_image;
 mod demo;
