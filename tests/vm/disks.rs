@@ -8,7 +8,6 @@ use moonfarm_tests::lab::farm::layout;
 use moonfarm_tests::lab::farm::manifests::{self, Manifest, Pool};
 use moonfarm_tests::lab::process::output;
 use moonfarm_tests::lab::{DiskDrive, Firmware, MachineSpec, QemuMachine, console};
-use moonfarm_tests::needs;
 
 use crate::damaged_image::largest_file;
 use crate::support::{TO_READY, TestFarm, artefacts};
@@ -38,9 +37,6 @@ fn disk(folder: &Path) -> PathBuf {
 
 #[test]
 fn a_kept_image_boots_without_the_image_server() {
-    if !needs::is_long_run() {
-        return;
-    }
     let Some(artefacts) = artefacts() else {
         return;
     };

@@ -159,6 +159,8 @@ impl KernelModules {
             .skip(1)
             .take_while(|word| !word.ends_with(':'))
             .map(|word| {
+                // Some kernels write `crypto-crc32c`, which is the alias that they ask for.
+                let word = word.strip_prefix("crypto-").unwrap_or(word);
                 let algorithm = ALGORITHMS.iter().find(|(name, _)| *name == word);
                 module_name(algorithm.map_or(word, |(_, module)| *module))
             })

@@ -25,7 +25,9 @@ fn root() -> tempfile::TempDir {
         &["softdep=pre: crc32c nothing post: other", "depends="],
     );
     write("crc32c_generic.ko", &[]);
-    let packed = zstd::encode_all(elf::tests::module(&[]).as_slice(), 3).unwrap();
+    write("crct10dif_generic.ko", &[]);
+    let bus = elf::tests::module(&["softdep=pre: crypto-crct10dif"]);
+    let packed = zstd::encode_all(bus.as_slice(), 3).unwrap();
     fs::write(drivers.join("bus-core.ko.zst"), packed).unwrap();
     fs::write(
         folder.join("modules.builtin"),
@@ -67,6 +69,7 @@ fn builds_the_same_bytes_twice_with_everything_that_is_needed() {
         [
             "bus_core",
             "crc32c_generic",
+            "crct10dif_generic",
             "e1000e",
             "nic",
             "overlay",
@@ -133,7 +136,7 @@ fn modules_and_firmware_are_carried_whatever_packs_them() {
         build(&options(root.path())).unwrap()
     });
     for (one, packing) in initramfs.iter().zip(decompress::SUFFIXES) {
-        assert_eq!(one.summary.modules.len(), 6, "{packing}");
+        assert_eq!(one.summary.modules.len(), 7, "{packing}");
         assert_eq!(one.summary.firmware, ["nic/a.bin"], "{packing}");
         assert!(one.bytes == initramfs[0].bytes, "{packing}");
     }
