@@ -31,13 +31,12 @@ fn a_found_cartridge_is_adopted_drained_restarted_and_joins_anew() {
             let pools = [
                 Pool {
                     name: "newcomers",
-                    is_powered: true,
                     labels: &["example.org/new: \"true\""],
                     ..Pool::default()
                 },
                 Pool {
                     name: "databases",
-                    machines: Some("names: [nobody-yet]"),
+                    machines: Some("macs: [\"52:54:00:0d:b0:01\"]"),
                     is_powered: true,
                     labels: &["example.org/role: database"],
                     ..Pool::default()
@@ -47,6 +46,10 @@ fn a_found_cartridge_is_adopted_drained_restarted_and_joins_anew() {
         },
     );
     let (old_name, console) = (found.name(), test.console(&found));
+    // Whoever is nobody's is not switched on by itself.
+    let order = ["power", "on", &found.slot.to_string()];
+    let done = test.farm.chassis_command(&order);
+    done.unwrap_or_else(|error| panic!("{}", error.chain()));
     test.wait_until_ready(&old_name, since, &console);
     assert_eq!(label(&test, &old_name, "example.org/new"), "true");
 
