@@ -17,7 +17,7 @@ use crate::lab::farm::layout::{CHASSIS_NAME, Cartridge};
 use crate::lab::farm::manifests::{self, Facts, Manifest, Pool};
 use crate::lab::farm::{Artefacts, ClusterOptions, Farm, FarmOptions, NodeProgress, Stage};
 use crate::lab::{Firmware, LabError, console};
-use crate::wait::Deadline;
+use crate::wait::{Deadline, until};
 use live::Live;
 pub use signals::Stop;
 
@@ -85,7 +85,7 @@ pub fn run(
         },
     })?;
     say("chassis-agent looks into the chassis and powers its cartridges on");
-    wait_for_nodes(&mut farm, patience, stop, &|_| true)?;
+    wait_for_nodes(&mut farm, patience, stop)?;
     closing::print(&farm)?;
     if options.kubernetes {
         lose_a_server(&mut farm, patience, stop, &say)?;
@@ -135,30 +135,31 @@ fn lose_a_server(
     let name = farm.cartridges()[0].name();
     let before = take_over::boot_id(farm, &name)?;
     take_over::lose_server_of(farm, &name, say)?;
-    wait_for_nodes(farm, patience, stop, &|node| node == name)?;
-    if take_over::boot_id(farm, &name)? == before {
+    // By the API server's word: the server that is left may have seen a part of the
+    // boot before, and takes the new one for its end.
+    let joined = until(patience, || {
+        let is_new = take_over::boot_id(farm, &name).is_ok_and(|now| now != before);
+        (stop.is_asked() || is_new && take_over::is_ready(farm, &name)).then_some(())
+    });
+    if stop.is_asked() {
+        return Err(LabError::Stopped);
+    }
+    if joined.is_none() {
         return Err(LabError::Other(format!("{name} did not join again")));
     }
     say(&format!(
-        "{name} is Ready again, booted from {}",
-        take_over::server_of(farm, &name)?
+        "{name} is Ready again, by the boot-server that is left"
     ));
     closing::print_store(farm)
 }
 
-/// Waits until the nodes that `is_meant` chooses by name are Ready.
-fn wait_for_nodes(
-    farm: &mut Farm,
-    patience: Duration,
-    stop: &Stop,
-    is_meant: &dyn Fn(&str) -> bool,
-) -> Result<(), LabError> {
+/// Waits until the nodes are Ready.
+fn wait_for_nodes(farm: &mut Farm, patience: Duration, stop: &Stop) -> Result<(), LabError> {
     let deadline = Deadline::after(patience);
     let mut live = Live::new(std::io::stdout().is_terminal());
     loop {
         farm.check()?;
-        let mut nodes = farm.progress()?;
-        nodes.retain(|(node, _)| is_meant(&node.name));
+        let nodes = farm.progress()?;
         live.show(&nodes, deadline.elapsed());
         if nodes.iter().all(|(node, _)| node.stage == Stage::Ready) {
             return Ok(());
