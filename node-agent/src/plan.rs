@@ -109,7 +109,7 @@ pub enum Action {
         /// The tmpfs that takes what is written.
         overlay: Mount,
         /// Where else that is, if not there.
-        place: OverlaySpec,
+        spec: OverlaySpec,
         /// The new root.
         root: PathBuf,
     },
@@ -234,7 +234,7 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
         file,
         lower,
         overlay,
-        place: config.system.overlay.clone().unwrap_or_default(),
+        spec: config.system.overlay.clone().unwrap_or_default(),
         root: root.clone(),
     };
     let switch = Action::SwitchRoot {
@@ -302,7 +302,7 @@ pub fn kept_on(config: &BootConfig) -> Option<&str> {
 pub fn overlay_on(config: &BootConfig) -> Option<&str> {
     let overlay = config.system.overlay.as_ref()?;
     let label = overlay.label.as_deref();
-    label.filter(|_| overlay.on == OverlayPlace::Disk)
+    label.filter(|_| overlay.place == OverlayPlace::Disk)
 }
 
 /// The disks that the boot config asks for, each once.
@@ -379,12 +379,12 @@ impl fmt::Display for Action {
             Self::MountRoot {
                 lower,
                 overlay,
-                place,
+                spec,
                 root,
                 ..
             } => {
                 write!(f, "mount the image on {}, ", lower.display())?;
-                match (place.on, &place.label) {
+                match (spec.place, &spec.label) {
                     (OverlayPlace::Disk, Some(label)) => write!(f, "a folder of disk {label}")?,
                     (OverlayPlace::Zram, _) => write!(f, "zram in place of {overlay}")?,
                     _ => write!(f, "{overlay}")?,

@@ -136,9 +136,9 @@ impl PartitionKind {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OverlaySpec {
     /// The kind of place.
-    // Not `on` in YAML: kubectl reads YAML 1.1, where that is true.
-    #[serde(default, rename = "place")]
-    pub on: OverlayPlace,
+    // Not `on`: kubectl reads YAML 1.1, where that is true.
+    #[serde(default)]
+    pub place: OverlayPlace,
     /// For a disk: label of an ext4 or XFS file system on it, of which the overlay
     /// takes a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]

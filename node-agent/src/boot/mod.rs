@@ -316,9 +316,9 @@ impl<'a> Boot<'a> {
                 file,
                 lower,
                 overlay,
-                place,
+                spec,
                 root,
-            } => self.mount_root(file, lower, overlay, place, root),
+            } => self.mount_root(file, lower, overlay, spec, root),
             Action::Configure { root } => self.configure(root),
             Action::SwitchRoot { moving, root, init } => self.switch_root(moving, root, init),
         }

@@ -99,7 +99,7 @@ impl Boot<'_> {
         file: &Path,
         lower: &Path,
         overlay: &Mount,
-        place: &OverlaySpec,
+        spec: &OverlaySpec,
         root: &Path,
     ) -> Result<String, StepError> {
         if let Some(loader) = &mut self.state.loader {
@@ -119,7 +119,7 @@ impl Boot<'_> {
             plain_files: false,
             ..Mount::new("squashfs", &device.to_string_lossy(), lower)
         })?;
-        let (folder, told) = self.overlay_folder(lower, overlay, place)?;
+        let (folder, told) = self.overlay_folder(lower, overlay, spec)?;
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         for folder in [&upper, &work] {
             // The mode of upper is that of `/`.
@@ -149,10 +149,10 @@ impl Boot<'_> {
         &mut self,
         lower: &Path,
         overlay: &Mount,
-        place: &OverlaySpec,
+        spec: &OverlaySpec,
     ) -> Result<(PathBuf, String), StepError> {
         let target = overlay.target.clone();
-        match (place.on, &place.label) {
+        match (spec.place, &spec.label) {
             (OverlayPlace::Disk, Some(label)) => {
                 if let Some(folder) = self.overlay_on_disk(label) {
                     return Ok((folder, format!("on the disk {label}")));

@@ -53,7 +53,7 @@ fn check_places(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
     if let Some(overlay) = &profile.spec().overlay {
         let label = overlay.label.as_deref();
         let at = path!["spec", "overlay", "label"];
-        match (overlay.on, label) {
+        match (overlay.place, label) {
             (OverlayPlace::Disk, None) => {
                 let at = path!["spec", "overlay"];
                 notes.add(profile, &at, "an overlay on a disk needs a label", hint);

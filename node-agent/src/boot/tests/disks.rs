@@ -78,7 +78,7 @@ fn without_the_disk_all_is_in_ram() {
     let both = |config: &mut BootConfig| {
         keep(config);
         config.system.overlay = Some(OverlaySpec {
-            on: OverlayPlace::Disk,
+            place: OverlayPlace::Disk,
             label: Some("scratch".to_owned()),
         });
     };
@@ -122,7 +122,7 @@ fn a_missing_disk_is_no_excuse_for_too_little_memory() {
 fn the_overlay_on_a_disk_begins_empty() {
     let overlay = |config: &mut BootConfig| {
         config.system.overlay = Some(OverlaySpec {
-            on: OverlayPlace::Disk,
+            place: OverlayPlace::Disk,
             label: Some(LABEL.to_owned()),
         });
     };
@@ -145,7 +145,7 @@ fn the_overlay_on_a_disk_begins_empty() {
 fn the_overlay_on_zram_has_a_file_system_of_the_image() {
     let overlay = |config: &mut BootConfig| {
         config.system.overlay = Some(OverlaySpec {
-            on: OverlayPlace::Zram,
+            place: OverlayPlace::Zram,
             label: None,
         });
         config.system.overlay_size = Some("64Mi".parse().unwrap());
