@@ -3,7 +3,6 @@
 //! powered off and on by its chassis, and gone under its old name.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use boot_proto::report::{BootReport, Phase, Progress};
@@ -82,16 +81,7 @@ fn chassis(lab: &Lab) -> Process {
 
 /// What a machine does from its firmware on until its node has joined.
 fn boots_and_joins(lab: &Lab) {
-    let script = lab.path("bound.sh");
-    let text = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr replace $ip/24 dev $interface\nexit 0\n";
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut client = lab.wire.command("udhcpc");
-    client.args(["-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-s"]);
-    client.arg(&script);
-    client.args(["-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000"]);
-    output(client).unwrap_or_else(|error| panic!("{}", error.chain()));
-
+    lab.takes_its_address();
     let mut config = lab.wire.command("curl");
     config.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]);
     config.arg(format!("http://10.77.0.1:8080/v1/boot-config?mac={MAC}"));

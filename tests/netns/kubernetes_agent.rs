@@ -4,11 +4,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moonfarm_tests::charts::{checkout, install_crds};
 use moonfarm_tests::kube::{ControlPlane, Options};
+use moonfarm_tests::lab::process::output;
 use moonfarm_tests::lab::{Namespace, Process, ProcessSpec};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
@@ -196,6 +198,20 @@ impl Lab {
         client.args(["-s", "/bin/true", "-V", "PXEClient:Arch:00000:UNDI:002001"]);
         client.args(["-x", "0x5d:0000"]);
         client.output().expect("udhcpc runs");
+    }
+
+    /// The machine on the wire is given an address, as firmware is, and takes it.
+    pub fn takes_its_address(&self) {
+        let script = self.path("bound.sh");
+        let text = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr flush dev $interface && \
+                    ip addr replace $ip/24 dev $interface\nexit 0\n";
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut client = self.wire.command("udhcpc");
+        client.args(["-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-s"]);
+        client.arg(&script);
+        client.args(["-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000"]);
+        output(client).unwrap_or_else(|error| panic!("{}", error.chain()));
     }
 
     /// Waits until `holds` of the object; the test fails with what it is then.

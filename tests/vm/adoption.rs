@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use moonfarm_tests::lab::farm::ClusterOptions;
 use moonfarm_tests::lab::farm::manifests::{self, Pool};
-use moonfarm_tests::lab::process::run;
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
@@ -76,27 +75,12 @@ fn label(test: &TestFarm, node: &str, key: &str) -> String {
 
 /// As an operator does it, into the folder that boot-server reads.
 fn adopt(test: &TestFarm, machine: &str) {
-    let (farm, layout) = (&test.farm, test.farm.layout());
-    let program = needs::folder("MOONFARM_PROGRAMS")
-        .expect("programs")
-        .join("boot-server");
-    let (manifests, state) = (layout.manifests(), layout.state());
-    let text = |path: &std::path::Path| path.display().to_string();
-    let said = run(
-        "ip",
-        [
-            ["netns", "exec", farm.namespace().name()]
-                .map(str::to_owned)
-                .to_vec(),
-            vec![text(&program)],
-            ["adopt", machine, "--pool", "databases", "--name", NEW_NAME]
-                .map(str::to_owned)
-                .to_vec(),
-            vec!["--manifests".to_owned(), text(&manifests)],
-            vec!["--state".to_owned(), text(&state)],
-        ]
-        .concat(),
+    let folder = test.farm.layout().manifests().display().to_string();
+    let order = ["adopt", machine, "--pool", "databases", "--name", NEW_NAME];
+    let into = ["--manifests", &folder];
+    let said = test.farm.boot_server_command(&[&order[..], &into].concat());
+    println!(
+        "{}",
+        said.unwrap_or_else(|error| panic!("{}", error.chain()))
     );
-    let said = said.unwrap_or_else(|error| panic!("{}", error.chain()));
-    println!("{said}");
 }

@@ -11,7 +11,6 @@ use boot_proto::time::WallClock;
 use moonfarm_tests::lab::farm::latest_boot;
 use moonfarm_tests::lab::farm::layout::BRIDGE;
 use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
-use moonfarm_tests::lab::process::run;
 use moonfarm_tests::lab::{Firmware, MachineSpec, NicSpec, QemuMachine, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
@@ -462,25 +461,7 @@ fn what_is_waited_for_in_vain_ends_in_a_restart_too() {
     farm.namespace()
         .ip(&["link", "set", "fail1", "nomaster"])
         .expect("the port is taken off the network");
-    let forget = run(
-        "ip",
-        [
-            "netns".into(),
-            "exec".into(),
-            farm.namespace().name().to_owned(),
-            needs::folder("MOONFARM_PROGRAMS")
-                .expect("programs")
-                .join("boot-server")
-                .display()
-                .to_string(),
-            "image".into(),
-            "remove".into(),
-            "refused".into(),
-            "--force".into(),
-            "--state".into(),
-            farm.layout().state().display().to_string(),
-        ],
-    );
+    let forget = farm.boot_server_command(&["image", "remove", "refused", "--force"]);
     forget.unwrap_or_else(|error| panic!("{}", error.chain()));
     let mut tries = Vec::new();
     for (at, case) in cases.iter().enumerate() {

@@ -166,7 +166,7 @@ impl TestFarm {
 
     /// Whether Kubernetes has the Node of this name as Ready.
     pub fn is_ready(&self, name: &str) -> bool {
-        condition(&self.node(name), "Ready").is_some_and(|ready| ready["status"] == "True")
+        self.farm.control_plane().is_node_ready(name)
     }
 }
 

@@ -1,8 +1,6 @@
 //! Clients of the suite: many behind a relay, and one machine on the wire.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use boot_proto::dhcp::{Message, MessageType, code};
@@ -76,20 +74,6 @@ impl Relayed {
             kind(&answer) == Some(MessageType::Ack) && answer.yiaddr == address
         })
     }
-}
-
-/// The machine on the wire is given an address, as firmware is, and takes it.
-pub fn boots(lab: &Lab) {
-    let script = lab.path("bound.sh");
-    let text = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr flush dev $interface && \
-                ip addr replace $ip/24 dev $interface\nexit 0\n";
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut client = lab.wire.command("udhcpc");
-    client.args(["-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-s"]);
-    client.arg(&script);
-    client.args(["-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000"]);
-    output(client).unwrap_or_else(|error| panic!("{}", error.chain()));
 }
 
 /// The status of an HTTP request of the machine on the wire.

@@ -8,7 +8,7 @@ use boot_proto::ids::MacAddr;
 use boot_proto::report::{Phase, Progress};
 use moonfarm_tests::wait::until;
 
-use super::clients::{MAC, RELAY, Relayed, asks_for_a_script, boots, http, report};
+use super::clients::{MAC, RELAY, Relayed, asks_for_a_script, http, report};
 use super::place::Place;
 
 /// A case.
@@ -178,7 +178,7 @@ fn strangers(place: &mut Place<'_>) {
 }
 
 fn facts(place: &mut Place<'_>) {
-    boots(place.lab);
+    place.lab.takes_its_address();
     let config = format!("/v1/boot-config?mac={MAC}");
     // The store has no image: all before that is as in any boot.
     assert_eq!(http(place.lab, "GET", &config, None), "404");

@@ -139,7 +139,7 @@ fn lose_a_server(
     // boot before, and takes the new one for its end.
     let joined = until(patience, || {
         let is_new = take_over::boot_id(farm, &name).is_ok_and(|now| now != before);
-        (stop.is_asked() || is_new && take_over::is_ready(farm, &name)).then_some(())
+        (stop.is_asked() || is_new && farm.control_plane().is_node_ready(&name)).then_some(())
     });
     if stop.is_asked() {
         return Err(LabError::Stopped);

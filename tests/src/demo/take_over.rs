@@ -53,12 +53,3 @@ pub fn boot_id(farm: &Farm, machine: &str) -> Result<String, LabError> {
     let words = [&["get", "node", machine][..], &path].concat();
     farm.control_plane().kubectl_output(&words)
 }
-
-/// Whether Kubernetes has the machine's Node as Ready.
-#[must_use]
-pub fn is_ready(farm: &Farm, machine: &str) -> bool {
-    let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-    let words = ["get", "node", machine, "--output", path];
-    let answer = farm.control_plane().kubectl_output(&words);
-    answer.is_ok_and(|text| text.trim() == "True")
-}

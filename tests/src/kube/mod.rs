@@ -177,6 +177,14 @@ impl ControlPlane {
         kubectl(&self.options, arguments)
     }
 
+    /// Whether the Node of this name is Ready.
+    #[must_use]
+    pub fn is_node_ready(&self, name: &str) -> bool {
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        let answer = self.kubectl_output(&["get", "node", name, "--output", path]);
+        answer.is_ok_and(|text| text.trim() == "True")
+    }
+
     /// Mints a bootstrap token that lives for `lifetime`, as an operator would.
     ///
     /// # Errors

@@ -257,6 +257,16 @@ impl Farm {
         output(self.programs.chassis_command(arguments))
     }
 
+    /// Runs `boot-server ARGUMENTS` with the state of the first server and returns
+    /// what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn boot_server_command(&self, arguments: &[&str]) -> Result<String, LabError> {
+        let host = &self.boot_servers[0].host;
+        output(self.programs.boot_server_command(host, arguments))
+    }
+
     /// Runs `boot-server get ARGUMENTS` and returns what it printed.
     ///
     /// # Errors

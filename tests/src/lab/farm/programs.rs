@@ -100,12 +100,15 @@ impl Programs {
 
     /// `boot-server get …` of the server on a host.
     pub(super) fn get(&self, host: &Host, arguments: &[&str]) -> Command {
-        let mut command = self.command("boot-server", &host.namespace);
+        let mut command = self.boot_server_command(host, &[&["get"], arguments].concat());
+        command.args(["--server", MANAGEMENT]);
         command
-            .arg("get")
-            .args(arguments)
-            .args(["--server", MANAGEMENT, "--state"]);
-        command.arg(&host.state);
+    }
+
+    /// `boot-server …` with the state of the server on a host.
+    pub(super) fn boot_server_command(&self, host: &Host, arguments: &[&str]) -> Command {
+        let mut command = self.command("boot-server", &host.namespace);
+        command.args(arguments).arg("--state").arg(&host.state);
         command
     }
 
