@@ -82,12 +82,18 @@ fn metadata() -> Value {
 fn find<'a>(schema: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     let mut at = schema;
     for part in path.split('.').filter(|part| !part.is_empty()) {
-        let name = part.trim_end_matches("[]").trim_end_matches("{}");
+        let name = part.trim_end_matches(['[', ']', '{', '}']);
         at = at.get_mut("properties")?.get_mut(name)?;
-        if part.ends_with("[]") {
-            at = at.get_mut("items")?;
-        } else if part.ends_with("{}") {
-            at = at.get_mut("additionalProperties")?;
+        // Marks behind the name, from the outer to the inner: `hosts{}[]`.
+        let mut marks = &part[name.len()..];
+        while !marks.is_empty() {
+            let inner = if marks.starts_with("[]") {
+                "items"
+            } else {
+                "additionalProperties"
+            };
+            at = at.get_mut(inner)?;
+            marks = &marks[2..];
         }
     }
     Some(at)
@@ -109,12 +115,31 @@ fn merge(schema: &mut Value, more: &Value) {
     }
 }
 
+/// Formats that Kubernetes knows and our types have (`SupportedFormats` of
+/// `apiextensions`).
+const FORMATS: [&str; 5] = ["int32", "int64", "double", "date-time", "ipv4"];
+
 /// Bounds for everything that has none: without them the API server cannot tell
 /// what a rule may cost, and refuses the definition.
 fn bound(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
+    // What the API server does not know it takes with a warning, and leaves alone.
+    let is_known = |format: &Value| {
+        let format = format.as_str();
+        format.is_some_and(|format| FORMATS.contains(&format))
+    };
+    let most = match object.get("format").and_then(Value::as_str) {
+        Some("uint8") => Some(u64::from(u8::MAX)),
+        Some("uint16") => Some(u64::from(u16::MAX)),
+        Some("uint32") => Some(u64::from(u32::MAX)),
+        _ => None,
+    };
+    if let Some(most) = most {
+        or_insert(object, "maximum", most);
+    }
+    object.retain(|key, value| key != "format" || !value.is_string() || is_known(value));
     match object.get("type").and_then(Value::as_str) {
         Some("string") if !object.contains_key("enum") && !object.contains_key("format") => {
             or_insert(object, "maxLength", 1024);

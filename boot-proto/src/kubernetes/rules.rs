@@ -5,15 +5,18 @@
 //! other objects (a name that leads nowhere, an address given twice) is not
 //! here; boot-server says it in the object's condition `Accepted`.
 
+mod accounts;
 mod names;
+mod network;
 mod profile;
+mod storage;
 mod subnet;
 
 use serde_json::{Value, json};
 
 use crate::resources::Kind;
 pub(super) use names::dns_name;
-use names::{LABEL_KEY, labels, taints};
+use names::{LABEL_KEY, LABEL_VALUE, labels, taints};
 
 /// Something laid over the schema at a path.
 pub(super) struct Patch {
@@ -72,7 +75,7 @@ pub(super) fn of(kind: Kind) -> Vec<Patch> {
         Kind::Cluster => cluster(),
         Kind::Subnet => subnet::rules(),
         Kind::Image => vec![patch("spec.kernelArguments[]", profile::kernel_argument())],
-        Kind::MatchboxGroup => Vec::new(),
+        Kind::MatchboxGroup => matchbox_group(),
         Kind::MatchboxProfile => matchbox_profile(),
     };
     patches.push(patch(
@@ -142,6 +145,31 @@ fn chassis() -> Vec<Patch> {
                 "insecure takes any host key or certificate, but one is given: take insecure out",
             ),
         ),
+    ]
+}
+
+/// A hardware address as Go's `net.ParseMAC` reads one: 6, 8 or 20 octets with
+/// colons or dashes, groups of two octets with dots, or the bare digits.
+fn matchbox_group() -> Vec<Patch> {
+    let forms = [(5, 2), (7, 3), (19, 9)].map(|(octets, groups)| {
+        let x = "[0-9A-Fa-f]";
+        format!(
+            "({x}{{2}}:){{{octets}}}{x}{{2}}|({x}{{2}}-){{{octets}}}{x}{{2}}|({x}{{4}}[.]){{{groups}}}{x}{{4}}|{x}{{{}}}",
+            2 * (octets + 1)
+        )
+    });
+    let macs = forms.join("|");
+    vec![
+        patch(
+            "spec.selector",
+            rule(
+                format!(
+                    "self.all(key, key.lowerAscii() != 'mac' || self[key].matches('^({macs})$'))"
+                ),
+                "this is no MAC: write six octets, such as 52:54:00:a1:9c:ae",
+            ),
+        ),
+        patch("spec.selector", json!({"maxProperties": 64})),
     ]
 }
 
@@ -260,6 +288,11 @@ fn node_pool() -> Vec<Patch> {
             ),
         ),
     ];
+    patches.push(patch(
+        "spec.machines.matchLabels{}",
+        json!({"pattern": LABEL_VALUE, "maxLength": 63}),
+    ));
+    patches.extend(loaders());
     patches.extend(macs("spec.machines.macs", "spec.machines.macs[]"));
     patches.extend(labels("spec.labels", "spec.labels{}"));
     patches.extend(taints(
@@ -268,4 +301,31 @@ fn node_pool() -> Vec<Patch> {
         "spec.taints[].value",
     ));
     patches
+}
+
+/// A client architecture (option 93 has 16 bits) and what it is to load; the
+/// boot file field holds 127 characters.
+fn loaders() -> [Patch; 2] {
+    let code =
+        "0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    [
+        patch(
+            "spec.loaders",
+            rule(
+                format!("self.all(key, key.matches('^{code}$'))"),
+                "this is no client architecture: write the code of option 93, such as 0 for BIOS, 7 for x86-64 UEFI, 16 for its HTTP Boot",
+            ),
+        ),
+        patch(
+            "spec.loaders{}",
+            json!({
+                "pattern": "^[!-~]+$",
+                "maxLength": 127,
+                "x-kubernetes-validations": [{
+                    "rule": "!self.matches('(^|/)[.][.](/|$)')",
+                    "message": "this leaves the loaders' folder: write the path without '..'",
+                }],
+            }),
+        ),
+    ]
 }

@@ -14,7 +14,7 @@ use crate::slot::Slot;
 
 /// Six octets with `:` or `-` between them, three pairs with `.` between them, or
 /// twelve bare digits.
-const MAC: &str = "^(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{4}[.]){2}[0-9A-Fa-f]{4}|[0-9A-Fa-f]{12})$";
+pub(super) const MAC: &str = "(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|([0-9A-Fa-f]{4}[.]){2}[0-9A-Fa-f]{4}|[0-9A-Fa-f]{12})";
 /// A node of a Moonshot chassis, or any other name: RE2 cannot look ahead, so the
 /// second half spells out what is not `c`, digits, `n`, digits.
 pub(super) const SLOT: &str = "([cC](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)[nN](25[0-5]|2[0-4][0-9]|1[0-9]{2}|0*[1-9][0-9]?)|[^cC[:cntrl:]][^[:cntrl:]]*|[cC]([^0-9[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+([^0-9nN[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+[nN]([^0-9[:cntrl:]][^[:cntrl:]]*)?|[cC][0-9]+[nN][0-9]+[^0-9[:cntrl:]][^[:cntrl:]]*)";
@@ -43,7 +43,7 @@ macro_rules! text_schema {
 text_schema!(
     MacAddr,
     "MacAddr",
-    json_schema!({"type": "string", "maxLength": 17, "pattern": MAC})
+    json_schema!({"type": "string", "maxLength": 17, "pattern": format!("^{MAC}$")})
 );
 text_schema!(
     Slot,

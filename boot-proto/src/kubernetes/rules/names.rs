@@ -7,7 +7,7 @@ use super::{Patch, patch, rule};
 /// A label or taint key (`IsQualifiedName`), without its lengths.
 pub(super) const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
 /// A label or taint value (`IsValidLabelValue`).
-const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
+pub(super) const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
 
 /// A DNS subdomain of lower-case letters (RFC 1123 §2.1).
 pub(in crate::kubernetes) fn dns_name() -> Value {

@@ -18,15 +18,6 @@ pub(super) fn rules() -> Vec<Patch> {
         patch("spec.mtu", json!({"minimum": 576, "maximum": 65535})),
         patch("spec.overlaySize", some_size()),
         patch(
-            "spec.overlay",
-            rule(
-                "(has(self.place) && self.place == 'disk') == has(self.label)",
-                "an overlay on a disk has a label, another has none",
-            ),
-        ),
-        patch("spec.overlay.label", storage_label()),
-        patch("spec.keepImage.label", storage_label()),
-        patch(
             "spec.imageServers[]",
             json!({
                 "pattern": "^https?://([0-9]{1,3}([.][0-9]{1,3}){3}|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?/?$",
@@ -45,6 +36,9 @@ pub(super) fn rules() -> Vec<Patch> {
     ];
     patches.extend(tables());
     patches.extend(files());
+    patches.extend(super::accounts::rules());
+    patches.extend(super::network::rules());
+    patches.extend(super::storage::rules());
     patches.extend(dhcp_options("spec.dhcpOptions", "spec.dhcpOptions{}"));
     patches.extend(labels("spec.labels", "spec.labels{}"));
     patches.extend(taints(
@@ -65,7 +59,7 @@ pub(super) fn kernel_argument() -> Value {
 }
 
 /// A line of `authorized_keys` (sshd(8)); options may stand before the key.
-fn public_key() -> Value {
+pub(super) fn public_key() -> Value {
     json!({
         "pattern": "^([^\\n\\r]*\\s)?(ssh-|ecdsa-sha2-|sk-)\\S*[ \\t]+AAAA[A-Za-z0-9+/]*={0,2}([ \\t][^\\n\\r]*)?\\s*$",
         "maxLength": 16384,
@@ -73,11 +67,6 @@ fn public_key() -> Value {
 }
 
 /// A size that is not 0.
-/// A label that ext4 and XFS can have.
-fn storage_label() -> Value {
-    json!({"pattern": "^[A-Za-z0-9_-]{1,12}$"})
-}
-
 fn some_size() -> Value {
     json!({"minimum": 1, "pattern": "^0*[1-9][0-9]{0,18}(Ti|Gi|Mi|Ki|T|G|M|k)?$"})
 }
@@ -110,19 +99,39 @@ fn tables() -> Vec<Patch> {
             ),
         ),
         patch("spec.kubeletArguments{}", json!({"pattern": ONE_LINE})),
+        patch(
+            "spec.moduleOptions",
+            rule(
+                "self.all(key, key.matches('^[A-Za-z0-9_-]+$'))",
+                "this is no kernel module: write the module's name, such as mlx4_core",
+            ),
+        ),
+        patch(
+            "spec.moduleOptions{}",
+            json!({"pattern": "^[^\\x00-\\x1f\\x7f]*[^\\s\\x00-\\x1f\\x7f][^\\x00-\\x1f\\x7f]*$"}),
+        ),
     ]
 }
 
-fn files() -> Vec<Patch> {
-    let by = |key: &str, most: u32| json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key], "maxItems": most});
-    let path = json!({
-        "pattern": PATH,
-        "maxLength": 4095,
+/// A list whose items are told apart by one field.
+pub(super) fn by(key: &str, most: u32) -> Value {
+    json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key], "maxItems": most})
+}
+
+/// A path of that form without `.` and `..`.
+pub(super) fn whole_path(pattern: &str, most: u32) -> Value {
+    json!({
+        "pattern": pattern,
+        "maxLength": most,
         "x-kubernetes-validations": [{
             "rule": "!self.matches('/[.][.]?(/|$)')",
             "message": "write the path without '.' and '..'",
         }],
-    });
+    })
+}
+
+fn files() -> Vec<Patch> {
+    let path = whole_path(PATH, 4095);
     let mode = json!({"pattern": "^[0-7]{3,4}$"});
     vec![
         patch("spec.tmpfs", by("path", 64)),
