@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use boot_proto::api::BootView;
 use boot_proto::report::Phase;
-use boot_proto::resources::DhcpMode;
+use boot_proto::resources::{ClusterSpec, DhcpMode, Object};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +171,7 @@ impl Server {
         let mut background = followers;
         background.extend([
             tokio::spawn(Arc::clone(&app.boots).run(Arc::clone(&observer))),
-            tokio::spawn(Arc::clone(&app.tokens).run()),
+            tokio::spawn(Arc::clone(&app.tokens).run(clusters(&app.farm))),
             tokio::spawn(Arc::clone(&app.adoption).run()),
             tokio::spawn(crate::images::origin::run(
                 Arc::clone(&app.farm),
@@ -216,6 +216,15 @@ async fn follow(app: &App, store: Option<&Store>) -> Vec<JoinHandle<()>> {
             Arc::clone(&app.farm),
             MANIFEST_INTERVAL,
         ))],
+    }
+}
+
+/// The clusters that are declared now.
+fn clusters(farm: &Arc<Farm>) -> impl Fn() -> Vec<Object<ClusterSpec>> + Send + use<> {
+    let farm = Arc::clone(farm);
+    move || {
+        let inventory = farm.inventory();
+        inventory.declared().clusters.values().cloned().collect()
     }
 }
 

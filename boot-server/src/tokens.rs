@@ -16,6 +16,7 @@ mod drain;
 #[cfg(test)]
 pub(crate) mod fake;
 mod follow;
+mod left;
 mod node;
 mod secrets;
 #[cfg(test)]
@@ -47,8 +48,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long is waited for the token's signature in `cluster-info`. Without it
 /// kubeadm's discovery waits and asks again by itself, in longer steps.
 const SIGNATURE_WAIT: Duration = Duration::from_secs(15);
-/// How often expired tokens are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often tokens that are not needed are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Letters of a bootstrap token.
 const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -227,6 +228,7 @@ impl Tokens {
         let kubeconfig = self.kubeconfig_of(&request.cluster)?;
         let api = self.cluster(&kubeconfig).await?;
         self.revoke_all(&mut slot).await?;
+        self.revoke_those_of_others(&api, &request.machine).await?;
         fence(&api, request).await?;
 
         let lifetime = request.cluster.spec.token_lifetime.duration();
@@ -242,7 +244,7 @@ impl Tokens {
         // Noted first, so that it is revoked even when we are killed right here.
         self.note(&record).await?;
         slot.alive.push(record.clone());
-        api.create_token(&id, &secret, &request.machine, record.expires)
+        api.create_token(&id, &secret, request, record.expires)
             .await?;
         slot.minted = Some(clock::monotonic());
         tracing::info!(machine = %request.machine, token_id = %id, cluster = %record.cluster,
@@ -271,12 +273,14 @@ impl Tokens {
         self.revoke_all(&mut slot).await
     }
 
-    /// Revokes expired tokens, now and then, until cancelled.
-    pub async fn run(self: Arc<Self>) {
+    /// Revokes tokens that have ended, and in these clusters those of servers that
+    /// are gone, now and then, until cancelled.
+    pub async fn run(self: Arc<Self>, clusters: impl Fn() -> Vec<Object<ClusterSpec>>) {
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             ticks.tick().await;
             self.sweep(clock::wall()).await;
+            self.sweep_left(&clusters(), clock::wall()).await;
         }
     }
 

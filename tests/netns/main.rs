@@ -17,6 +17,7 @@ mod proxy_dhcp;
 mod rbac;
 mod stores;
 mod systemd;
+mod tokens;
 mod two_servers;
 mod two_servers_flood;
 mod webhook;

@@ -10,9 +10,10 @@ use kube::api::{
     Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
 use serde_json::{Value, json};
 
-use super::TokenError;
+use super::{TokenError, TokenRequest, left};
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,9 +62,10 @@ impl ClusterApi {
         &self,
         id: &str,
         secret: &str,
-        machine: &str,
+        request: &TokenRequest,
         expires: WallClock,
     ) -> Result<(), TokenError> {
+        let machine = &request.machine;
         let data = [
             ("token-id", id.to_owned()),
             ("token-secret", secret.to_owned()),
@@ -80,6 +82,15 @@ impl ClusterApi {
             metadata: ObjectMeta {
                 name: Some(secret_name(id)),
                 namespace: Some("kube-system".into()),
+                labels: Some([(left::MACHINE.into(), left::label(machine).into())].into()),
+                annotations: Some(
+                    [
+                        (left::MACHINE.into(), machine.clone()),
+                        (left::NODE.into(), request.hostname.clone()),
+                        (left::EXPIRES.into(), expires.to_rfc3339()),
+                    ]
+                    .into(),
+                ),
                 ..ObjectMeta::default()
             },
             type_: Some(SECRET_TYPE.into()),
@@ -91,6 +102,24 @@ impl ClusterApi {
             .await
             .map(|_| ())
             .map_err(|error| TokenError::api("creating a join token", &error))
+    }
+
+    /// What is told of the Secrets in `kube-system` with these labels; of what they
+    /// hold nothing is read. None where the kubeconfig's user may not list them.
+    pub async fn tokens(
+        &self,
+        selector: &str,
+    ) -> Result<Vec<PartialObjectMeta<Secret>>, TokenError> {
+        let params = ListParams::default().labels(selector);
+        match self.secrets().list_metadata(&params).await {
+            Ok(list) => Ok(list.items),
+            Err(error) if is_forbidden(&error) => {
+                tracing::debug!(error = %crate::images::chain(&error),
+                    "join tokens of other boot-servers end by themselves");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(TokenError::api("listing join tokens", &error)),
+        }
     }
 
     /// Deletes a token; one that is gone is fine.
@@ -244,6 +273,10 @@ fn secret_name(id: &str) -> String {
 
 fn has_key(data: Option<&BTreeMap<String, String>>, key: &str) -> bool {
     data.is_some_and(|data| data.contains_key(key))
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 fn is_not_found(error: &kube::Error) -> bool {

@@ -27,7 +27,11 @@ pub(crate) struct World {
     /// How long the signing controller takes; `None` when it does not run.
     pub signs_after: Option<Duration>,
     pub signatures: BTreeMap<String, String>,
+    /// Time of what is created, RFC 3339.
+    pub now: &'static str,
     pub is_away: bool,
+    /// Whether the kubeconfig's user may not list Secrets.
+    pub hides_secrets: bool,
     /// Requests that changed something, in order.
     pub calls: Vec<String>,
 }
@@ -44,6 +48,7 @@ impl FakeApi {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let world = World {
             signs_after: Some(Duration::ZERO),
+            now: "2026-01-01T12:00:00Z",
             ..World::default()
         };
         let api = Self {
@@ -53,7 +58,7 @@ impl FakeApi {
         let router = Router::new()
             .route(
                 "/api/v1/namespaces/kube-system/secrets",
-                post(create_secret),
+                post(create_secret).get(secrets),
             )
             .route(
                 "/api/v1/namespaces/kube-system/secrets/{name}",
@@ -118,9 +123,13 @@ impl FakeApi {
     /// A Node as its kubelet would keep it.
     pub fn put_node(&self, name: &str, ready: bool, uuid: &str) {
         let status = if ready { "True" } else { "False" };
+        let now = self.world().now;
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": name, "uid": format!("uid-{name}"), "resourceVersion": "1" },
+            "metadata": {
+                "name": name, "uid": format!("uid-{name}"), "resourceVersion": "1",
+                "creationTimestamp": now,
+            },
             "spec": {},
             "status": {
                 "conditions": [{ "type": "Ready", "status": status, "message": "cni plugin not initialized" }],
@@ -204,6 +213,7 @@ async fn create_secret(State(api): State<FakeApi>, Json(mut secret): Json<Value>
     // The API server answers with base64 `data` where it was given `stringData`.
     let given = secret["stringData"].take();
     secret.as_object_mut().unwrap().remove("stringData");
+    secret["metadata"]["creationTimestamp"] = world.now.into();
     let mut kept = secret.clone();
     kept["stringData"] = given;
     world.secrets.insert(name.clone(), kept);
@@ -218,6 +228,38 @@ async fn create_secret(State(api): State<FakeApi>, Json(mut secret): Json<Value>
         });
     }
     (StatusCode::CREATED, Json(secret)).into_response()
+}
+
+/// Metadata of Secrets; a selector is `KEY=VALUE`, or a key alone.
+async fn secrets(
+    State(api): State<FakeApi>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let world = api.world();
+    let accepts = headers["accept"].to_str().unwrap();
+    assert!(accepts.contains("as=PartialObjectMetadataList"));
+    away(&world).unwrap_or_else(|| {
+        if world.hides_secrets {
+            return status(StatusCode::FORBIDDEN, "Forbidden");
+        }
+        let selector = &query["labelSelector"];
+        let (key, wanted) = selector
+            .split_once('=')
+            .map_or((selector.as_str(), None), |(key, value)| (key, Some(value)));
+        let fits = |secret: &&Value| {
+            let label = secret["metadata"]["labels"][key].as_str();
+            label.is_some_and(|label| wanted.is_none_or(|wanted| wanted == label))
+        };
+        let items = world.secrets.values().filter(fits);
+        let items = items.map(|secret| json!({ "metadata": secret["metadata"] }));
+        let items: Vec<Value> = items.collect();
+        Json(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+            "metadata": {}, "items": items,
+        }))
+        .into_response()
+    })
 }
 
 async fn delete_secret(State(api): State<FakeApi>, UrlPath(name): UrlPath<String>) -> Response {

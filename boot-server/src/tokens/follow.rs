@@ -78,7 +78,7 @@ impl Tokens {
                 return;
             }
             if !is_revoked {
-                is_revoked = self.revoked(&joined.machine).await;
+                is_revoked = self.revoked(joined).await;
             }
             match self.look(joined).await {
                 Ok(Readiness::Ready) if is_revoked => {
@@ -98,14 +98,22 @@ impl Tokens {
         }
     }
 
-    async fn revoked(&self, machine: &str) -> bool {
-        match self.revoke(machine).await {
+    async fn revoked(&self, joined: &Joined) -> bool {
+        let machine = &joined.machine;
+        match self.revoke_each(joined).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(machine, error = %chain(&error), "join token not revoked yet");
                 false
             }
         }
+    }
+
+    /// Our token, and those that other servers gave the machine.
+    async fn revoke_each(&self, joined: &Joined) -> Result<(), TokenError> {
+        self.revoke(&joined.machine).await?;
+        let api = self.cluster(&self.kubeconfig_of(&joined.cluster)?).await?;
+        self.revoke_those_of_others(&api, &joined.machine).await
     }
 
     async fn look(&self, joined: &Joined) -> Result<Readiness, TokenError> {

@@ -192,6 +192,48 @@ async fn expired_tokens_are_revoked_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn tokens_of_a_server_that_is_gone_are_revoked() {
+    let bench = Bench::new().await;
+    let another = |name: &str| {
+        let database = Database::open(&bench.dir.path().join(name)).unwrap();
+        Tokens::open(database, bench.dir.path()).unwrap()
+    };
+    bench.api.put_node("b", false, UUID);
+    bench.api.world().now = "2026-01-01T12:00:01Z";
+    let gone = another("gone.redb");
+    for machine in ["a", "b", "c"] {
+        gone.mint(bench.request(machine)).await.unwrap();
+    }
+    let made = bench.secrets();
+    assert_eq!(made.len(), 3);
+    // The machine asks another server.
+    bench.tokens.mint(bench.request("a")).await.unwrap();
+    assert_eq!(bench.secrets().len(), 3);
+    assert_ne!(bench.secrets(), made);
+
+    // Machine c has joined; the Node b is of a former start.
+    let clusters = [bench.api.cluster(bench.dir.path())];
+    bench.tokens.sweep_left(&clusters, clock::wall()).await;
+    assert_eq!(bench.secrets().len(), 3);
+    bench.api.put_node("c", true, UUID);
+    bench.tokens.sweep_left(&clusters, clock::wall()).await;
+    assert_eq!(bench.secrets().len(), 2);
+    let later = clock::wall().after(Duration::from_secs(601));
+    bench.tokens.sweep_left(&clusters, later).await;
+    assert!(bench.secrets().is_empty());
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_may_not_list_tokens_is_enough() {
+    let bench = Bench::new().await;
+    bench.api.world().hides_secrets = true;
+    bench.tokens.mint(bench.request("a")).await.unwrap();
+    let clusters = [bench.api.cluster(bench.dir.path())];
+    bench.tokens.sweep_left(&clusters, clock::wall()).await;
+    assert_eq!(bench.secrets().len(), 1);
+}
+
+#[tokio::test]
 async fn a_joined_machine_is_seen_through_to_ready() {
     const MAC: MacAddr = MacAddr::new([0x94, 0x57, 0xa5, 0xd3, 0xec, 0xf2]);
     let bench = Bench::new().await;
