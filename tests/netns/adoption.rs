@@ -80,7 +80,7 @@ fn chassis(lab: &Lab) -> Process {
 }
 
 /// What a machine does from its firmware on until its node has joined.
-fn boots_and_joins(lab: &Lab) {
+pub fn boots_and_joins(lab: &Lab) {
     lab.takes_its_address();
     let mut config = lab.wire.command("curl");
     config.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]);

@@ -3,6 +3,7 @@
 mod adoption;
 mod changes;
 mod charts;
+mod clusters;
 mod control_plane;
 mod dhcp_clients;
 mod dhcp_clock;

@@ -31,6 +31,7 @@ Examples:
   boot-server adopt 94-57-a5-d3-ec-f2 --pool workers --manifests /etc/moonfarm
   boot-server adopt 94-57-a5-d3-ec-f2 --pool workers --name db-1 --manifests farm/
   boot-server adopt m1-c4n1 --pool workers --kubernetes --kubeconfig admin.conf
+  boot-server adopt m1-c4n1 --pool workers --name db-1 --kubernetes
 
 The same by kubectl:
   kubectl patch machine m1-c4n1 --type merge -p '{\"spec\":{\"pool\":\"workers\"}}'")]
@@ -42,7 +43,7 @@ pub(super) struct AdoptArgs {
     #[arg(long, value_name = "POOL")]
     pool: String,
     /// Name that the Machine is to have from now on.
-    #[arg(long, value_name = "NAME", conflicts_with = "kubernetes")]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Node name, where it is neither the Machine's name nor the pool's pattern.
     #[arg(long, value_name = "NAME")]
@@ -161,21 +162,27 @@ fn in_kubernetes(args: AdoptArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let options = KubernetesOptions {
-        kubeconfig: args.kubeconfig,
-        namespace: args.namespace,
+        kubeconfig: args.kubeconfig.clone(),
+        namespace: args.namespace.clone(),
         server: String::new(),
     };
-    let mut spec = json!({"pool": args.pool});
-    if let Some(hostname) = &args.hostname {
-        spec["hostname"] = json!(hostname);
-    }
     runtime.block_on(async {
         let api = ApiServer::open(&options).await?;
-        api.adopt(&args.machine, &args.pool, &spec).await
+        if args.name.as_ref().is_none_or(|name| *name == args.machine) {
+            let spec = manifest(&MachineView::default(), &args)["spec"].take();
+            return api.adopt(&args.machine, &args.pool, &spec).await;
+        }
+        // An object cannot be given another name: a new one declares what was found.
+        let machine = MachineView {
+            spec: api.found(&args.machine).await?,
+            ..MachineView::default()
+        };
+        api.declare(&args.pool, manifest(&machine, &args)).await
     })?;
+    let name = args.name.as_ref().unwrap_or(&args.machine);
     print(&format!(
-        "machine {} belongs to pool {} now\n",
-        args.machine, args.pool
+        "machine {name} belongs to pool {} now\n",
+        args.pool
     ))
 }
 

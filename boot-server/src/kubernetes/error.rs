@@ -31,6 +31,14 @@ pub enum KubernetesError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// A Machine that somebody declared is to have another name.
+    #[error(
+        "Machine {machine} is declared already, and an object keeps its name: take --name out, and say --hostname for another node name"
+    )]
+    Declared {
+        /// Its name.
+        machine: String,
+    },
 }
 
 fn place(path: Option<&PathBuf>) -> String {
@@ -47,7 +55,7 @@ impl KubernetesError {
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Config { .. } => false,
+            Self::Config { .. } | Self::Declared { .. } => false,
             Self::Late { .. } => true,
             Self::Call { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) => status.code >= 500 || status.code == 429,

@@ -267,7 +267,7 @@ impl Mirror {
 
 /// What an object declares. A Machine that was only found declares nothing
 /// before somebody writes into its spec.
-fn declaration(kind: Kind, object: &DynamicObject) -> Option<Declaration> {
+pub(super) fn declaration(kind: Kind, object: &DynamicObject) -> Option<Declaration> {
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     let spec = object.data.get("spec").cloned().unwrap_or(json!({}));
     let is_found = labels.remove(FOUND_LABEL).is_some();
