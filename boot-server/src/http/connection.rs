@@ -218,8 +218,7 @@ impl Connection<'_> {
             content.meter.sent = content.length;
             return Ok(());
         }
-        sendfile::write_more(&self.stream, &self.output, self.limits.stall).await?;
-        sendfile::send(&self.stream, &mut content, &self.limits).await
+        sendfile::send(&self.stream, &self.output, &mut content, &self.limits).await
     }
 
     async fn write_output(&mut self) -> io::Result<()> {

@@ -4,8 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::sendfile::sendfile64;
-use nix::sys::socket::{MsgFlags, send as send_bytes};
-use std::os::fd::AsRawFd as _;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -20,35 +19,36 @@ const TURN: u64 = 4 << 20;
 /// Over what time a client's rate is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(30);
 
-/// Sends a head that more follows upon, so that both share packets.
-pub(super) async fn write_more(
-    stream: &TcpStream,
-    mut bytes: &[u8],
-    stall: Duration,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let sent = stream.try_io(Interest::WRITABLE, || {
-            let flags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE | nix::libc::MSG_NOSIGNAL);
-            Ok(send_bytes(stream.as_raw_fd(), bytes, flags)?)
-        });
-        match sent {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::timeout(stall, stream.writable()).await??;
-            }
-            Err(error) => return Err(error),
-        }
+/// Holds back segments that are not full until it is dropped (`TCP_CORK`, tcp(7)):
+/// a head shares packets with what follows, and the pieces of a file meet without
+/// short segments between them, which would cost a fast receiver half of its rate.
+struct Corked<'a>(SockRef<'a>);
+
+impl<'a> Corked<'a> {
+    /// A socket that cannot hold back sends as it did.
+    fn new(stream: &'a TcpStream) -> Self {
+        let socket = SockRef::from(stream);
+        let _ = socket.set_tcp_cork(true);
+        Self(socket)
     }
-    Ok(())
 }
 
-/// Sends a part of a file. One who takes nothing, or next to nothing, for too
-/// long is given up: its place is another's.
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.set_tcp_cork(false);
+    }
+}
+
+/// Sends a head and the part of a file that belongs to it. One who takes nothing, or
+/// next to nothing, for too long is given up: its place is another's.
 pub(super) async fn send(
     stream: &TcpStream,
+    head: &[u8],
     content: &mut Content,
     limits: &Limits,
 ) -> io::Result<()> {
+    let _corked = Corked::new(stream);
+    write_all(stream, head, limits.stall).await?;
     let (mut period, mut in_period) = (clock::monotonic(), 0_u64);
     let mut turn = 0_u64;
     while content.meter.sent < content.length {
@@ -71,6 +71,19 @@ pub(super) async fn send(
                 return Err(io::ErrorKind::TimedOut.into());
             }
             (period, in_period) = (clock::monotonic(), 0);
+        }
+    }
+    Ok(())
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::timeout(stall, stream.writable()).await??;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
