@@ -1,4 +1,4 @@
-//! A namespace with boot-server and one virtual machine in it.
+//! A namespace with boot-server, an NFS server and one virtual machine in it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,13 @@ pub const SERVER: &str = "10.34.0.1";
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Pause between two looks at the console.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Serves NFS from the root that is its argument, in namespaces of its own.
+const NFS: &str = "\
+mount --bind \"$1\" \"$1\" && mount -t proc proc \"$1/proc\" && mount --bind /dev \"$1/dev\" &&
+chroot \"$1\" /usr/sbin/rpcbind &&
+exec chroot \"$1\" /usr/bin/ganesha.nfsd -F -f /etc/ganesha.conf -L /dev/stderr -p /run/ganesha.pid
+";
 
 const MANIFESTS: &str = "\
 apiVersion: moonfarm.dev/v1alpha1
@@ -54,26 +61,27 @@ pub struct Outcome {
     pub qemu: Usage,
 }
 
-/// The namespace; removed when dropped, with boot-server.
+/// The namespace; removed when dropped, with the servers.
 pub struct Lab {
     name: String,
     folder: PathBuf,
-    server: Option<Child>,
+    servers: Vec<Child>,
     boots: u8,
 }
 
 impl Lab {
-    /// Makes the namespace and starts boot-server with the image in `image`.
+    /// Makes the namespace and starts boot-server with the image in `image`, and
+    /// the NFS server of the root `nfs`, which exports its `/srv/ltsp`.
     ///
     /// # Errors
-    /// When `ip` or boot-server fails.
-    pub fn start(boot_server: &Path, image: &Path) -> Result<Self> {
+    /// When `ip` or a server fails.
+    pub fn start(boot_server: &Path, image: &Path, nfs: &Path) -> Result<Self> {
         let name = format!("mfboot{}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         let mut lab = Self {
             name,
             folder,
-            server: None,
+            servers: Vec::new(),
             boots: 0,
         };
         let manifests = lab.folder.join("manifests");
@@ -103,7 +111,18 @@ impl Lab {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        lab.server = Some(child.context("starting boot-server")?);
+        lab.servers.push(child.context("starting boot-server")?);
+        let log = File::create(lab.folder.join("nfs.log"))?;
+        let child = lab
+            .inside(Path::new("unshare"))
+            .args(["--mount", "--pid", "--fork", "--kill-child"])
+            .args(["sh", "-c", NFS, "nfs"])
+            .arg(nfs)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        lab.servers.push(child.context("starting the NFS server")?);
         std::thread::sleep(Duration::from_secs(3));
         Ok(lab)
     }
@@ -162,7 +181,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
+        for server in &mut self.servers {
             let _ = server.kill();
             let _ = server.wait();
         }

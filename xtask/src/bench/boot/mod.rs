@@ -1,11 +1,12 @@
 //! `cargo xtask bench boot`: how long from the kernel's start to the root's init
 //! and to multi-user.target, and what it costs, for Debian live-boot, dracut's
-//! livenet, a busybox script as the floor, and Moonfarm.
+//! livenet, LTSP, a busybox script as the floor, and Moonfarm.
 //!
 //! All boot the same kernel and the same squashfs, copied into RAM, in the same
-//! virtual machine, and get address and file from the same boot-server. QEMU loads
-//! kernel and initramfs, so that firmware, PXE and TFTP are not in it. LTSP is left
-//! out: it gets its root over NFS only, so that another server would be measured.
+//! virtual machine, and get address and file from the same boot-server; LTSP, which has
+//! no other way, gets the file over NFS
+//! from ganesha. QEMU loads kernel and initramfs, so
+//! that firmware, PXE and TFTP are not in it.
 
 mod lab;
 mod marks;
@@ -62,7 +63,7 @@ const PACKAGES: &[Package] = &[
 /// Makes the roots of the peers; changed with [`LAYOUT`].
 const SCRIPT: &str = include_str!("peers.sh");
 /// Changed by hand when the script makes something else.
-const LAYOUT: &str = "bench-boot-1";
+const LAYOUT: &str = "bench-boot-3";
 
 /// What boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,17 +78,19 @@ enum Peer {
     LiveBoot,
     /// dracut's livenet.
     Dracut,
+    /// LTSP, its image copied into RAM.
+    Ltsp,
 }
 
-/// Measures boots against live-boot, dracut and a busybox script
+/// Measures boots against live-boot, dracut, LTSP and a busybox script
 #[derive(Args)]
 pub struct BootOptions {
     /// How often each is booted
     #[arg(long, default_value_t = 3)]
     runs: u32,
-    /// What is booted; dracut of Debian 13 has not been seen to fetch its root
+    /// What is booted
     #[arg(long, value_enum, value_delimiter = ',',
-        default_values = ["floor", "moonfarm", "moonfarm-all", "live-boot"])]
+        default_values = ["floor", "moonfarm", "moonfarm-all", "live-boot", "dracut", "ltsp"])]
     peers: Vec<Peer>,
     /// Folder with boot-server, instead of a release build
     #[arg(long)]
@@ -117,7 +120,11 @@ pub fn run_bench(options: &BootOptions) -> Result<()> {
     let parts = provide()?;
     let scratch = tempfile::tempdir()?;
     let set = Set::make(&parts, &agent, scratch.path())?;
-    let mut lab = Lab::start(&programs.join("boot-server"), &set.image)?;
+    let mut lab = Lab::start(
+        &programs.join("boot-server"),
+        &set.image,
+        &parts.join("nfs"),
+    )?;
     let mut outcomes: Vec<(Peer, Outcome)> = Vec::new();
     for round in 1..=options.runs.max(1) {
         // One after the other within each round: all meet the same machine.
@@ -215,6 +222,7 @@ impl Set {
             Peer::MoonfarmAll => self.all.clone(),
             Peer::LiveBoot => self.parts.join("live-boot.img"),
             Peer::Dracut => self.parts.join("dracut.img"),
+            Peer::Ltsp => self.parts.join("ltsp-initrd.img"),
         }
     }
 
@@ -229,6 +237,10 @@ impl Set {
                 "root=live:{url}?root.squashfs ip=dhcp rd.neednet=1 rd.live.ram=1 \
                  rd.live.overlay.overlayfs=1"
             ),
+            Peer::Ltsp => format!(
+                "root=/dev/nfs ip=dhcp ltsp.image=images/bench.img ltsp.image_to_ram=1 \
+                 nfsroot={SERVER}:/srv/ltsp,vers=3,tcp"
+            ),
         }
     }
 }
@@ -241,6 +253,7 @@ impl Peer {
             Self::MoonfarmAll => "Moonfarm, all drivers",
             Self::LiveBoot => "live-boot",
             Self::Dracut => "dracut livenet",
+            Self::Ltsp => "LTSP, NFS",
         }
     }
 }

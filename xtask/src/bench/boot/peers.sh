@@ -18,8 +18,19 @@ install_root() {
 
 install_root "$out/live" initramfs-tools,busybox,live-boot,live-boot-initramfs-tools "$@"
 install_root "$out/dracut" dracut,dracut-network,dracut-live,curl,procps,isc-dhcp-client,iputils-arping "$@"
+install_root "$out/ltsp" initramfs-tools,busybox,klibc-utils,cpio,ltsp,nfs-common,nfs-ganesha-vfs,rpcbind "$@"
 release=$(ls "$out/live/usr/lib/modules")
-[ "$release" = "$(ls "$out/dracut/usr/lib/modules")" ] || { echo "two kernels" >&2; exit 1; }
+for peer in dracut ltsp; do
+    [ "$release" = "$(ls "$out/$peer/usr/lib/modules")" ] || { echo "two kernels" >&2; exit 1; }
+done
+
+# copy_libraries ROOT PROGRAM TARGET: what PROGRAM of ROOT needs to run in TARGET.
+copy_libraries() {
+    for library in $(chroot "$1" ldd "$2" | grep -o '/[^ ]*'); do
+        mkdir -p "$3${library%/*}"
+        cp -L "$1$library" "$3$library"
+    done
+}
 
 # live-boot's initramfs is the one that installing it has made.
 cp "$out/live/boot/initrd.img-$release" "$out/live-boot.img"
@@ -28,19 +39,51 @@ cp "$out/live/boot/vmlinuz-$release" "$out/vmlinuz"
 # systemd-networkd, dracut's default in Debian, has been seen to fetch nothing.
 mount -t proc proc "$out/dracut/proc"
 chroot "$out/dracut" dracut --quiet --force --no-hostonly --no-hostonly-cmdline \
-    --add "network-legacy livenet dmsquash-live" --omit "systemd-networkd network-manager" \
+    --add "network-legacy url-lib livenet dmsquash-live" --omit "systemd-networkd network-manager" \
     /boot/peer.img "$release" || { umount "$out/dracut/proc"; exit 1; }
 umount "$out/dracut/proc"
 cp "$out/dracut/boot/peer.img" "$out/dracut.img"
+
+# LTSP's initramfs is that of its own command before Debian's.
+mkdir -p "$out/ltsp/etc/ltsp"
+touch "$out/ltsp/etc/ltsp/ssh_known_hosts"
+# As kubefarm has it; the root has no Python for that part.
+printf '[clients]\nOMIT_FUNCTIONS="pam_main"\n' > "$out/ltsp/etc/ltsp/ltsp.conf"
+chroot "$out/ltsp" ltsp initrd
+cat "$out/ltsp/srv/tftp/ltsp/ltsp.img" "$out/ltsp/boot/initrd.img-$release" > "$out/ltsp-initrd.img"
+
+# What LTSP gets its image from: an NFS server, with as much of a root as it needs.
+nfs=$out/nfs libraries=usr/lib/x86_64-linux-gnu
+mkdir -p "$nfs/usr/bin" "$nfs/usr/sbin" "$nfs/usr/lib64" "$nfs/$libraries" "$nfs/etc" \
+    "$nfs/dev" "$nfs/proc" "$nfs/tmp" "$nfs/run/rpcbind" "$nfs/srv/ltsp/images" "$nfs/var/lib/nfs/ganesha"
+ln -s usr/lib usr/lib64 "$nfs/"
+for program in /usr/bin/ganesha.nfsd /usr/sbin/rpcbind "/$libraries/ganesha/libfsalvfs.so"; do
+    mkdir -p "$nfs${program%/*}"
+    cp "$out/ltsp$program" "$nfs$program"
+    copy_libraries "$out/ltsp" "$program" "$nfs"
+done
+cp -r "$out/ltsp/$libraries/libnfsidmap" "$nfs/$libraries/"
+for file in netconfig services protocols rpc passwd group nsswitch.conf idmapd.conf; do
+    cp "$out/ltsp/etc/$file" "$nfs/etc/"
+done
+ln -s /proc/self/mounts "$nfs/etc/mtab"
+cat > "$nfs/etc/ganesha.conf" <<'EOF'
+NFS_CORE_PARAM {
+    Protocols = 3; Enable_NLM = false; Enable_RQUOTA = false; MNT_Port = 20048;
+    allow_set_io_flusher_fail = true;
+}
+DIRECTORY_SERVICES { DomainName = bench; }
+EXPORT {
+    Export_Id = 1; Path = /srv/ltsp; Pseudo = /srv/ltsp; Protocols = 3; Transports = TCP;
+    Access_Type = RO; Squash = No_Root_Squash; SecType = sys; FSAL { Name = VFS; }
+}
+EOF
 
 # The floor: busybox, six modules and a script without retries and checks.
 floor=$out/floor
 mkdir -p "$floor/bin" "$floor/proc" "$floor/sys" "$floor/dev" "$floor/new"
 cp "$out/live/usr/bin/busybox" "$floor/bin/"
-for library in $(chroot "$out/live" ldd /usr/bin/busybox | grep -o '/[^ ]*'); do
-    mkdir -p "$floor/${library%/*}"
-    cp -L "$out/live$library" "$floor$library"
-done
+copy_libraries "$out/live" /usr/bin/busybox "$floor"
 for module in failover net_failover virtio_net loop squashfs overlay; do
     file=$(find "$out/live/usr/lib/modules/$release" -name "$module.ko*" | head -1)
     [ -z "$file" ] || xz -dcf "$file" > "$floor/$module.ko"
@@ -111,8 +154,9 @@ EOF
 chroot "$root" systemctl --quiet enable bench.service
 mksquashfs "$root" "$out/root.squashfs" -comp zstd -Xcompression-level 9 -b 256K -noappend \
     -no-progress -quiet -wildcards -e 'boot/*' 'var/cache/apt/*' 'var/lib/apt/lists/*'
+ln "$out/root.squashfs" "$nfs/srv/ltsp/images/bench.img"
 mkdir -p "$out/root/usr/lib"
 ln -s usr/lib "$out/root/lib"
 cp -a "$root/usr/lib/modules" "$out/root/usr/lib/"
 echo "$release" > "$out/release"
-rm -rf "$out/dracut" "$out/live" "$floor"
+rm -rf "$out/dracut" "$out/live" "$out/ltsp" "$floor"
