@@ -54,6 +54,11 @@ impl Clients {
         })
     }
 
+    /// All transfers under way.
+    pub(super) fn all(&self) -> usize {
+        self.lock().all
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,6 +97,7 @@ mod tests {
         assert_eq!(clients.enter(one).unwrap_err(), Full::Client);
         let third = clients.enter(other).unwrap();
         assert_eq!(clients.enter(other).unwrap_err(), Full::Server);
+        assert_eq!(clients.all(), 3);
         drop((first, third));
         assert!(clients.enter(one).is_ok());
         assert_eq!(clients.lock().each.len(), 1);

@@ -12,6 +12,8 @@ use std::time::SystemTime;
 /// Larger files are read from the disk's cache block by block; loaders, of one
 /// or two MiB, are kept in memory and shared by all transfers.
 const MAX_CACHED_BYTES: u64 = 4 << 20;
+/// How much of a larger one is read at a time for one transfer.
+const PIECE_BYTES: usize = 32 << 10;
 /// Files kept in memory; a farm uses a handful.
 const MAX_CACHED: usize = 16;
 /// Where a link that leaves the folder may lead: to what packages of boot
@@ -110,6 +112,46 @@ impl Content {
                 file.read_exact_at(space, at)
             }
         }
+    }
+}
+
+/// The piece of a file on disk that was read last: a call for each block would
+/// cost as much as to send it.
+#[derive(Default)]
+pub(super) struct Piece {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// As [`Content::append`], for one file only.
+    pub(super) fn append(
+        &mut self,
+        content: &Content,
+        at: u64,
+        count: usize,
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let Content::OnDisk(file, size) = content else {
+            return content.append(at, count, buffer);
+        };
+        if self.find(at, count).is_none() {
+            let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
+            self.bytes.resize(PIECE_BYTES.max(count).min(left), 0);
+            self.start = at;
+            if let Err(error) = file.read_exact_at(&mut self.bytes, at) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let found = self.find(at, count);
+        buffer.extend_from_slice(found.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn find(&self, at: u64, count: usize) -> Option<&[u8]> {
+        let at = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        self.bytes.get(at..at.checked_add(count)?)
     }
 }
 
@@ -319,6 +361,23 @@ mod tests {
         let content = files.read("large").unwrap();
         assert!(matches!(content, Content::OnDisk(..)));
         assert!(bytes(&content) == large);
+        // Piece by piece, forwards, across their ends, back, and not past the end.
+        std::fs::write(
+            dir.path().join("large"),
+            (0..=255).cycle().take(large.len()).collect::<Vec<u8>>(),
+        )
+        .unwrap();
+        let content = files.read("large").unwrap();
+        let mut piece = Piece::default();
+        let end = large.len() as u64;
+        for at in [0, 1468, 32_000, 33_468, 3, end - 100, end, 1 << 20] {
+            let count = usize::try_from(end - at).unwrap().min(1468);
+            let mut buffer = vec![9];
+            piece.append(&content, at, count, &mut buffer).unwrap();
+            let expected: Vec<u8> = (at..).take(count).map(|at| (at % 256) as u8).collect();
+            assert_eq!((buffer[0], &buffer[1..]), (9, &*expected), "{at}");
+        }
+        assert!(piece.append(&content, end, 1, &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! TFTP: boot loaders for firmware that knows nothing better.
 //!
 //! `transfer` decides, one transfer at a time; `files` knows what may be read;
-//! `clients` bounds who may have how much; `datagram` and `worker` talk, on a
-//! few threads of their own that share nothing but the files.
+//! `clients` bounds who may have how much; `active` and `datagram` talk. Threads
+//! that listen (`worker`) hand the first transfers to threads that serve nothing
+//! else (`crew`), and serve all others themselves.
 
+mod active;
 mod clients;
+mod crew;
 mod datagram;
 mod files;
 mod server;
@@ -37,8 +40,11 @@ pub struct TftpOptions {
     /// Whether all goes through the one port, for networks that translate
     /// addresses and would not let an answer from another port pass.
     pub single_port: bool,
-    /// Threads; 0 means four for each processor, at most 16.
+    /// Threads that listen; 0 means one for each processor, at most 16.
     pub threads: usize,
+    /// Transfers that have a thread of their own at most, by default half as
+    /// many as there are processors; others are served by those that listen.
+    pub own_threads: Option<usize>,
 }
 
 impl Default for TftpOptions {
@@ -50,6 +56,7 @@ impl Default for TftpOptions {
             max_per_client: 256,
             single_port: false,
             threads: 0,
+            own_threads: None,
         }
     }
 }

@@ -8,19 +8,17 @@ use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::active::Shared;
 use super::clients::Clients;
+use super::crew::Crew;
 use super::datagram;
 use super::files::FileCache;
-use super::worker::{Shared, Worker};
+use super::worker::Worker;
 use super::{TftpFiles, TftpOptions};
 use crate::events::EventSink;
 use crate::metrics::TftpMetrics;
 
-/// A thread that waits where its packets come in is woken on that processor, which
-/// costs both ends less than to wake another: several share each. Of 64 clients on
-/// the same two processors, 8 threads send 161 MB/s, and 2 some 135.
-const THREADS_PER_PROCESSOR: usize = 4;
-/// Threads are many enough with these; the network is full before.
+/// Threads of each kind are many enough with these; the network is full before.
 const MOST_THREADS: usize = 16;
 
 /// The running TFTP server; stops when dropped.
@@ -28,6 +26,7 @@ const MOST_THREADS: usize = 16;
 pub struct TftpServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    crew: Arc<Crew>,
     threads: Vec<(Arc<EventFd>, JoinHandle<()>)>,
 }
 
@@ -38,12 +37,16 @@ impl TftpServer {
         metrics: TftpMetrics,
         options: &TftpOptions,
     ) -> io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        // Packets that come while a thread is at work are served without its being
+        // woken: few threads with many transfers each sleep least.
         let count = match options.threads {
-            0 => std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .saturating_mul(THREADS_PER_PROCESSOR),
+            0 => processors,
             count => count,
         };
+        let own_threads = options
+            .own_threads
+            .unwrap_or_else(|| (processors / 2).max(1));
         let asked = SocketAddrV4::new(options.address, options.port);
         let sockets = datagram::listen(asked, count.min(MOST_THREADS))?;
         let address = sockets
@@ -63,18 +66,24 @@ impl TftpServer {
                 },
             ),
             single_port: options.single_port,
-            stop: Arc::default(),
         });
         let mut server = Self {
             address,
-            stop: Arc::clone(&shared.stop),
+            stop: Arc::default(),
+            crew: Crew::new(own_threads.min(MOST_THREADS), processors),
             threads: Vec::new(),
         };
         for socket in sockets {
             let wake = Arc::new(EventFd::from_flags(
                 EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
             )?);
-            let worker = Worker::new(socket, Arc::clone(&shared), Arc::clone(&wake))?;
+            let worker = Worker::new(
+                socket,
+                Arc::clone(&shared),
+                Arc::clone(&server.crew),
+                Arc::clone(&server.stop),
+                Arc::clone(&wake),
+            )?;
             let thread = std::thread::Builder::new()
                 .name("tftp".into())
                 .spawn(move || worker.run())?;
@@ -106,5 +115,6 @@ impl Drop for TftpServer {
         for (_, thread) in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.crew.stop();
     }
 }

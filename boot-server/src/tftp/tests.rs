@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use boot_proto::tftp::{Mode, Request, ack};
+use boot_proto::tftp::{ErrorCode, Mode, Request, ack};
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -18,6 +18,10 @@ impl EventSink for Sink {
         self.0.lock().unwrap().push(event);
     }
 }
+
+/// From the one port, from ports of the transfers' own, and these served by
+/// threads of their own: whether the first, and how many threads.
+const WAYS: [(bool, usize); 3] = [(true, 8), (false, 0), (false, 8)];
 
 struct Server {
     server: TftpServer,
@@ -220,9 +224,10 @@ async fn fetch(server: &Server, name: &str, window: u64, block: usize) -> (Vec<u
 
 #[tokio::test]
 async fn windows_arrive_whole_from_one_port_or_from_the_one_port() {
-    for single_port in [false, true] {
+    for (single_port, own_threads) in WAYS {
         let server = server(TftpOptions {
             single_port,
+            own_threads: Some(own_threads),
             ..TftpOptions::default()
         });
         // Past what is kept in memory, and past block 65535.
@@ -244,9 +249,10 @@ async fn windows_arrive_whole_from_one_port_or_from_the_one_port() {
 
 #[tokio::test]
 async fn a_late_copy_of_the_request_does_not_disturb_the_transfer() {
-    for single_port in [false, true] {
+    for (single_port, own_threads) in WAYS {
         let server = server(TftpOptions {
             single_port,
+            own_threads: Some(own_threads),
             ..TftpOptions::default()
         });
         let socket = client().await;
@@ -261,5 +267,66 @@ async fn a_late_copy_of_the_request_does_not_disturb_the_transfer() {
         // time and from where the first came.
         let (again, same) = receive(&socket).await;
         assert_eq!((again, same), (second, from));
+    }
+}
+
+/// Asks, and takes the first block.
+async fn first_block(server: &Server, socket: &UdpSocket, file: &str) -> SocketAddr {
+    let request = read(file, Mode::Octet);
+    let address = server.server.address();
+    socket.send_to(&request, address).await.unwrap();
+    let (block, from) = receive(socket).await;
+    assert_eq!(block[..4], [0, 3, 0, 1]);
+    from
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_may_ask_again_at_once_from_the_same_port() {
+    for (single_port, own_threads) in WAYS {
+        let server = server(TftpOptions {
+            single_port,
+            own_threads: Some(own_threads),
+            max_per_client: 2,
+            ..TftpOptions::default()
+        });
+        let socket = client().await;
+        for _ in 0..50 {
+            let from = first_block(&server, &socket, "loader").await;
+            let enough = boot_proto::tftp::error(ErrorCode::Undefined, "enough");
+            socket.send_to(&enough, from).await.unwrap();
+        }
+        // Another file instead of the one under way.
+        std::fs::write(server.dir.path().join("other"), [8; 100]).unwrap();
+        first_block(&server, &socket, "loader").await;
+        let from = first_block(&server, &socket, "other").await;
+        socket.send_to(&ack(1), from).await.unwrap();
+        // Stopping waits for no client.
+        first_block(&server, &socket, "loader").await;
+        server.server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn more_transfers_than_threads_of_their_own_are_served_too() {
+    let server = Arc::new(server(TftpOptions {
+        own_threads: Some(3),
+        ..TftpOptions::default()
+    }));
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let socket = client().await;
+        let from = first_block(&server, &socket, "loader").await;
+        clients.push((socket, from));
+    }
+    for (socket, from) in &clients {
+        socket.send_to(&ack(1), from).await.unwrap();
+        let (second, _) = receive(socket).await;
+        assert_eq!(second.len(), 492);
+        socket.send_to(&ack(2), from).await.unwrap();
+    }
+    // Threads that are free again take the next.
+    for _ in 0..10 {
+        let (content, _) = fetch(&server, "loader", 1, 512).await;
+        assert_eq!(content.len(), 1000);
     }
 }

@@ -1,9 +1,10 @@
-//! One thread: waits for datagrams and deadlines of all its transfers at once.
+//! One listening thread: takes requests, and waits for datagrams and deadlines
+//! of all transfers that have no thread of their own at once.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +16,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use super::clients::{Clients, Full, Seat};
+use super::active::{Active, Packets, Shared, Step};
+use super::clients::{Full, Seat};
+use super::crew::{Crew, Job};
 use super::datagram::{self, RECEIVE_BYTES, Received, Way};
-use super::files::{Content, FileCache, FileError};
-use super::transfer::{Failure, Outcome, Output, Transfer, refusal, wire_number};
+use super::files::{Content, FileError, Piece};
+use super::transfer::{Transfer, refusal};
 use crate::clock;
-use crate::events::{BootEvent, EventSink};
-use crate::metrics::TftpMetrics;
 
 /// Events taken at a time.
 const EVENTS: usize = 256;
@@ -30,34 +31,25 @@ const REQUESTS: usize = 64;
 /// A request that comes again while its transfer was alive this recently is the
 /// network's copy of the first, not a client that begins anew.
 const ALIVE: Duration = Duration::from_secs(2);
+/// When a request that looks like such a copy is looked at once more: firmware
+/// that gives up a transfer and at once begins the same one again, from the same
+/// port, may be heard here before what it said to the transfer's own.
+const SECOND_LOOK: Duration = Duration::from_millis(5);
+/// Transfers of one thread that may read ahead, each some ten blocks.
+const READ_AHEAD: usize = 256;
 /// Tokens of the two descriptors that are no transfer's.
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 
-/// What all threads have in common.
-pub(super) struct Shared {
-    pub files: FileCache,
-    pub events: Arc<dyn EventSink>,
-    pub metrics: TftpMetrics,
-    pub clients: Arc<Clients>,
-    pub single_port: bool,
-    pub stop: Arc<AtomicBool>,
-}
-
-/// A transfer under way.
-struct Active {
-    transfer: Transfer,
-    content: Content,
-    request: Request,
-    peer: SocketAddrV4,
-    local: Ipv4Addr,
+/// A transfer of this thread.
+struct Own {
+    active: Active,
     /// Its own, unless all share one.
     socket: Option<UdpSocket>,
     /// When the client last said something.
     heard: Monotonic,
     /// When its one entry among the timers is due.
     timer: Option<Monotonic>,
-    _seat: Seat,
 }
 
 /// A thread's sockets and transfers.
@@ -66,19 +58,23 @@ pub(super) struct Worker {
     wake: Arc<EventFd>,
     epoll: Epoll,
     shared: Arc<Shared>,
-    active: HashMap<u64, Active>,
+    crew: Arc<Crew>,
+    stop: Arc<AtomicBool>,
+    active: HashMap<u64, Own>,
     by_peer: HashMap<SocketAddrV4, u64>,
     timers: BinaryHeap<Reverse<(Monotonic, u64)>>,
+    /// Requests that are looked at once more, and when.
+    doubtful: VecDeque<(Monotonic, Request, Received)>,
     next_id: u64,
-    /// Datagrams being put together.
-    window: Vec<u8>,
-    can_split: bool,
+    packets: Packets,
 }
 
 impl Worker {
     pub(super) fn new(
         listener: UdpSocket,
         shared: Arc<Shared>,
+        crew: Arc<Crew>,
+        stop: Arc<AtomicBool>,
         wake: Arc<EventFd>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -89,19 +85,21 @@ impl Worker {
             wake,
             epoll,
             shared,
+            crew,
+            stop,
             active: HashMap::new(),
             by_peer: HashMap::new(),
             timers: BinaryHeap::new(),
+            doubtful: VecDeque::new(),
             next_id: 0,
-            window: Vec::new(),
-            can_split: true,
+            packets: Packets::new(),
         })
     }
 
     /// Serves until it is told to stop.
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) {
             let count = match self.epoll.wait(&mut events, self.patience()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
@@ -119,12 +117,15 @@ impl Worker {
                 }
             }
             self.fire(now);
+            self.look_again(now);
         }
     }
 
     /// How long nothing is due.
     fn patience(&self) -> EpollTimeout {
-        let Some(Reverse((due, _))) = self.timers.peek() else {
+        let timer = self.timers.peek().map(|Reverse((due, _))| *due);
+        let doubtful = self.doubtful.front().map(|(due, ..)| *due);
+        let Some(due) = timer.into_iter().chain(doubtful).min() else {
             return EpollTimeout::NONE;
         };
         // Rounded up: a deadline that is not there yet would be waited for in a
@@ -141,12 +142,26 @@ impl Worker {
                 break;
             }
             self.timers.pop();
-            let Some(active) = self.active.get_mut(&id) else {
+            let Some(own) = self.active.get_mut(&id) else {
                 continue;
             };
-            if active.timer == Some(due) {
-                active.timer = None;
+            if own.timer == Some(due) {
+                own.timer = None;
                 self.go_on(id, now);
+            }
+        }
+    }
+
+    /// Looks again at requests that seemed to be copies.
+    fn look_again(&mut self, now: Monotonic) {
+        while self.doubtful.front().is_some_and(|(due, ..)| *due <= now) {
+            let Some((_, request, from)) = self.doubtful.pop_front() else {
+                return;
+            };
+            let is_over =
+                !self.by_peer.contains_key(&from.peer) && self.crew.find(from.peer).is_none();
+            if is_over {
+                self.read(request, from, now);
             }
         }
     }
@@ -209,18 +224,12 @@ impl Worker {
             let message = "files are sent in octet mode only, not as netascii or mail";
             return self.refuse(from, ErrorCode::Illegal, message);
         }
-        if let Some(id) = self.by_peer.get(&from.peer).copied() {
-            let is_copy = self.active.get(&id).is_some_and(|active| {
-                // Until the client has answered, the transfer repeats its first
-                // packet by itself.
-                active.request == request
-                    && (!active.transfer.is_underway() || now.since(active.heard) < ALIVE)
-            });
-            if is_copy {
-                return;
+        if self.is_copy(&request, from, now) {
+            if self.doubtful.len() < REQUESTS {
+                let due = now.after(SECOND_LOOK);
+                self.doubtful.push_back((due, request, from));
             }
-            self.remove(id);
-            self.shared.metrics.ended("replaced");
+            return;
         }
         let seat = match self.shared.clients.enter(*from.peer.ip()) {
             Ok(seat) => seat,
@@ -248,6 +257,31 @@ impl Worker {
         }
     }
 
+    /// Whether the request is one of a transfer under way. One that is not ends
+    /// that transfer.
+    fn is_copy(&mut self, request: &Request, from: Received, now: Monotonic) -> bool {
+        if let Some(apart) = self.crew.find(from.peer) {
+            if apart.is_copy(request, now, ALIVE) {
+                return true;
+            }
+            apart.give_up();
+        }
+        let Some(id) = self.by_peer.get(&from.peer).copied() else {
+            return false;
+        };
+        let is_copy = self.active.get(&id).is_some_and(|own| {
+            // Until the client has answered, the transfer repeats its first
+            // packet by itself.
+            own.active.request == *request
+                && (!own.active.transfer.is_underway() || now.since(own.heard) < ALIVE)
+        });
+        if !is_copy {
+            self.remove(id);
+            self.shared.metrics.ended("replaced");
+        }
+        is_copy
+    }
+
     fn refuse_file(&self, request: &Request, from: Received, error: &FileError) {
         let code = match error {
             FileError::NotFound(_) => ErrorCode::NotFound,
@@ -255,12 +289,8 @@ impl Worker {
             FileError::Read { .. } => ErrorCode::Undefined,
         };
         self.refuse(from, code, &error.to_string());
-        self.record(
-            *from.peer.ip(),
-            request,
-            0,
-            Some(crate::images::chain(error)),
-        );
+        let error = Some(crate::images::chain(error));
+        self.shared.record(*from.peer.ip(), request, 0, error);
     }
 
     fn begin(
@@ -271,43 +301,51 @@ impl Worker {
         seat: Seat,
         now: Monotonic,
     ) -> io::Result<()> {
-        let id = self.next_id;
         let socket = datagram::open(from.local, from.peer)?;
-        let transfer = Transfer::new(content.size(), &request, datagram::mtu(&socket));
-        let socket = if self.shared.single_port {
-            None
-        } else {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, id);
-            self.epoll.add(&socket, event)?;
-            Some(socket)
-        };
-        self.next_id = self.next_id.wrapping_add(1) % WAKE;
-        self.shared.metrics.begun();
         let active = Active {
-            transfer,
+            transfer: Transfer::new(content.size(), &request, datagram::mtu(&socket)),
             content,
+            ahead: (self.active.len() < READ_AHEAD).then(Piece::default),
             request,
             peer: from.peer,
             local: from.local,
+            _seat: seat,
+        };
+        self.shared.metrics.begun();
+        if self.shared.single_port {
+            self.keep(active, None, now);
+        } else if let Err(Job { active, socket }) =
+            self.crew.take(Job { active, socket }, &self.shared)
+        {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, self.next_id);
+            if let Err(errno) = self.epoll.add(&socket, event) {
+                self.shared.metrics.ended("failed");
+                return Err(errno.into());
+            }
+            self.keep(active, Some(socket), now);
+        }
+        Ok(())
+    }
+
+    /// Serves a transfer on this thread.
+    fn keep(&mut self, active: Active, socket: Option<UdpSocket>, now: Monotonic) {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1) % WAKE;
+        self.by_peer.insert(active.peer, id);
+        let own = Own {
+            active,
             socket,
             heard: now,
             timer: None,
-            _seat: seat,
         };
-        self.by_peer.insert(from.peer, id);
-        self.active.insert(id, active);
+        self.active.insert(id, own);
         self.go_on(id, now);
-        Ok(())
     }
 
     /// Something came to a transfer's own socket.
     fn hear(&mut self, id: u64, now: Monotonic) {
         let mut buffer = [0; RECEIVE_BYTES];
-        let Some(socket) = self
-            .active
-            .get(&id)
-            .and_then(|active| active.socket.as_ref())
-        else {
+        let Some(socket) = self.active.get(&id).and_then(|own| own.socket.as_ref()) else {
             return;
         };
         match socket.recv(&mut buffer) {
@@ -319,101 +357,41 @@ impl Worker {
     }
 
     fn take(&mut self, id: u64, datagram: &[u8], now: Monotonic) {
-        if let Some(active) = self.active.get_mut(&id) {
-            active.heard = now;
-            active.transfer.handle(datagram);
+        if let Some(own) = self.active.get_mut(&id) {
+            own.heard = now;
+            own.active.transfer.handle(datagram);
             self.go_on(id, now);
         }
     }
 
     /// Does what a transfer wants done until it waits or is over.
     fn go_on(&mut self, id: u64, now: Monotonic) {
-        let Some(active) = self.active.get_mut(&id) else {
+        let Some(own) = self.active.get_mut(&id) else {
             return;
         };
-        loop {
-            let way = match &active.socket {
-                Some(socket) => Way::Own(socket),
-                None => Way::Shared(&self.listener, active.peer, active.local),
-            };
-            let sent = match active.transfer.poll(now) {
-                Output::SendOptions => way.send(active.transfer.options().unwrap_or_default()),
-                Output::SendBlocks { first, count } => {
-                    if let Err(error) = encode(active, first, count, &mut self.window) {
-                        let message = format!("reading the file: {error}");
-                        let _ = way.send(&refusal(ErrorCode::Undefined, &message));
-                        return self.end(id, 0, Some(message));
-                    }
-                    self.shared.metrics.sent(self.window.len());
-                    let segment = active.transfer.packet_bytes();
-                    way.send_all(&self.window, segment, &mut self.can_split)
+        let way = match &own.socket {
+            Some(socket) => Way::Own(socket),
+            None => Way::Shared(&self.listener, own.active.peer, own.active.local),
+        };
+        let metrics = &self.shared.metrics;
+        match own.active.go_on(way, now, &mut self.packets, metrics) {
+            Step::Wait(deadline) => {
+                if own.timer.is_none_or(|timer| timer > deadline) {
+                    own.timer = Some(deadline);
+                    self.timers.push(Reverse((deadline, id)));
                 }
-                Output::WaitUntil(deadline) => {
-                    if active.timer.is_none_or(|timer| timer > deadline) {
-                        active.timer = Some(deadline);
-                        self.timers.push(Reverse((deadline, id)));
-                    }
-                    return;
+            }
+            Step::Over(ending) => {
+                if let Some(own) = self.remove(id) {
+                    self.shared.ended(&own.active, ending);
                 }
-                Output::Done(outcome) => return self.done(id, outcome),
-            };
-            // What could not be sent is lost, as on the wire: it is sent again
-            // when its time is up.
-            if let Err(error) = sent {
-                tracing::debug!(ip = %active.peer.ip(), %error, "a TFTP packet is not sent");
             }
         }
     }
 
-    fn done(&mut self, id: u64, outcome: Outcome) {
-        // A question for the size, not a transfer.
-        let is_probe = outcome.bytes == 0 && matches!(outcome.error, Some(Failure::Aborted { .. }));
-        if is_probe {
-            self.remove(id);
-            return self.shared.metrics.ended("probe");
-        }
-        self.end(
-            id,
-            outcome.bytes,
-            outcome.error.map(|error| error.to_string()),
-        );
+    fn remove(&mut self, id: u64) -> Option<Own> {
+        let own = self.active.remove(&id)?;
+        self.by_peer.remove(&own.active.peer);
+        Some(own)
     }
-
-    fn end(&mut self, id: u64, bytes: u64, error: Option<String>) {
-        let Some(active) = self.remove(id) else {
-            return;
-        };
-        let ip = *active.peer.ip();
-        tracing::info!(%ip, file = active.request.file, bytes, error, "TFTP transfer ended");
-        let how = if error.is_none() { "whole" } else { "failed" };
-        self.shared.metrics.ended(how);
-        self.record(ip, &active.request, bytes, error);
-    }
-
-    fn record(&self, address: Ipv4Addr, request: &Request, bytes: u64, error: Option<String>) {
-        self.shared.events.record(BootEvent::File {
-            address,
-            path: request.file.clone(),
-            bytes,
-            error,
-        });
-    }
-
-    fn remove(&mut self, id: u64) -> Option<Active> {
-        let active = self.active.remove(&id)?;
-        self.by_peer.remove(&active.peer);
-        Some(active)
-    }
-}
-
-/// Puts the DATA packets of some blocks one behind the other.
-fn encode(active: &Active, first: u64, count: u64, window: &mut Vec<u8>) -> io::Result<()> {
-    window.clear();
-    for number in first..first.saturating_add(count) {
-        let (start, length) = active.transfer.block(number);
-        let [high, low] = wire_number(number).to_be_bytes();
-        window.extend_from_slice(&[0, 3, high, low]);
-        active.content.append(start, length, window)?;
-    }
-    Ok(())
 }

@@ -80,6 +80,16 @@ impl Wire {
         within(&self.server, program)
     }
 
+    /// Datagrams that sockets had no room for, on the client's and the server's
+    /// side.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn dropped_datagrams(&self) -> Result<(u64, u64)> {
+        let of = |command: &mut Command| dropped(&output(command.arg("/proc/net/snmp"))?);
+        Ok((of(&mut self.client("cat"))?, of(&mut self.server("cat"))?))
+    }
+
     /// Starts a server and waits until `answers` says so.
     ///
     /// # Errors
@@ -128,6 +138,19 @@ impl Drop for Wire {
             let _ = output(Command::new("ip").args(["netns", "delete", name]));
         }
     }
+}
+
+/// `RcvbufErrors` of UDP: a line of names is followed by one of values.
+fn dropped(snmp: &str) -> Result<u64> {
+    let mut lines = snmp.lines().filter(|line| line.starts_with("Udp:"));
+    let names = lines.next().context("no UDP in /proc/net/snmp")?;
+    let values = lines.next().context("no values in /proc/net/snmp")?;
+    names
+        .split(' ')
+        .zip(values.split(' '))
+        .find(|(name, _)| *name == "RcvbufErrors")
+        .and_then(|(_, value)| value.parse().ok())
+        .context("/proc/net/snmp has no RcvbufErrors")
 }
 
 fn within(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -217,5 +240,18 @@ impl Drop for Server {
             self.kill();
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_had_no_room_for() {
+        let snmp = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams RcvbufErrors SndbufErrors\n\
+                    Udp: 900 7 1\nUdpLite: InDatagrams RcvbufErrors\nUdpLite: 0 3\n";
+        assert_eq!(dropped(snmp).unwrap(), 7);
+        assert!(dropped("Ip: Forwarding\n").is_err());
     }
 }

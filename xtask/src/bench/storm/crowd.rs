@@ -8,7 +8,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::node::{Log, Node};
+use super::node::{Again, Log, Node};
 use super::relay::Relay;
 use crate::bench::wire::SERVER;
 
@@ -43,7 +43,7 @@ pub struct Outcome {
     kernel: Vec<f64>,
     image: Vec<f64>,
     /// Packets and requests that were sent again.
-    pub again: u64,
+    pub again: Again,
     /// How often nodes were told to come back.
     pub put_off: u64,
     /// Which nodes failed, and how.

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::crowd::{Outcome, Stage};
+use self::node::Again;
 use self::site::Site;
 use super::programs::build_release;
 use super::samples::number;
@@ -70,7 +71,7 @@ pub fn run(options: &StormOptions) -> Result<()> {
         "image p50 s",
         "p99",
         "last s",
-        "asked again",
+        "again DHCP/TFTP/HTTP",
         "put off",
         "server CPU s",
         "peak RSS MiB",
@@ -85,12 +86,16 @@ pub fn run(options: &StormOptions) -> Result<()> {
         let outcome = site.storm(&wire, nodes, options.within)?;
         let cpu = server.cpu_secs()? - before;
         table.row(cells(nodes, &outcome, cpu, server.peak_rss_mib()?));
+        let (at_nodes, at_server) = wire.dropped_datagrams()?;
+        say(&format!(
+            "datagrams that sockets had no room for: {at_nodes} at the nodes, {at_server} at the server"
+        ));
         failures.extend(outcome.failures);
     }
     println!("{table}");
     println!(
-        "times from a node's power-on; asked again: packets and requests that had to be sent \
-         again; put off: answers 503 with Retry-After; loader {} KiB, kernel {} KiB, initramfs \
+        "times from a node's power-on; again: packets and requests that had to be sent again; put \
+         off: answers 503 with Retry-After; loader {} KiB, kernel {} KiB, initramfs \
          {} KiB, image {} MiB, {} image transfers at once.",
         site::LOADER_BYTES >> 10,
         site::KERNEL_BYTES >> 10,
@@ -121,11 +126,16 @@ fn cells(nodes: u32, outcome: &Outcome, cpu: f64, rss_mib: f64) -> Vec<String> {
         at(Stage::Image, 50.0),
         at(Stage::Image, 99.0),
         at(Stage::Image, 100.0),
-        outcome.again.to_string(),
+        again(&outcome.again),
         outcome.put_off.to_string(),
         number(cpu),
         number(rss_mib),
     ]
+}
+
+/// How much of each protocol had to be sent again.
+fn again(again: &Again) -> String {
+    format!("{} / {} / {}", again.dhcp, again.tftp, again.http)
 }
 
 /// Reads what the process of the nodes printed.

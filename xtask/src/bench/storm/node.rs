@@ -1,11 +1,13 @@
 //! One node from power-on to the last report.
 
 use std::net::Ipv4Addr;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use boot_proto::boot_config::BootConfig;
 use boot_proto::report::{BootReport, Phase, Progress, VERSION};
+use serde::{Deserialize, Serialize};
 
 use super::relay::{Client, Relay};
 use super::site::{LOADER, LOADER_BYTES, mac_of};
@@ -24,10 +26,29 @@ pub struct Log {
     pub script: f64,
     pub kernel: f64,
     pub image: f64,
-    /// Packets and requests that were sent again.
-    pub again: u64,
+    /// What it had to send again.
+    pub again: Again,
     /// How often it was told to come back for the image.
     pub put_off: u64,
+}
+
+/// Packets and requests that were sent again.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Again {
+    /// DHCP messages without an answer.
+    pub dhcp: u64,
+    /// TFTP requests and acknowledgements without one.
+    pub tftp: u64,
+    /// HTTP requests whose connection failed.
+    pub http: u64,
+}
+
+impl AddAssign for Again {
+    fn add_assign(&mut self, other: Self) {
+        self.dhcp += other.dhcp;
+        self.tftp += other.tftp;
+        self.http += other.http;
+    }
 }
 
 /// A node that boots.
@@ -77,7 +98,7 @@ impl<'a> Node<'a> {
     /// An address, and the loader by TFTP.
     fn firmware(&mut self) -> Result<()> {
         let lease = self.relay.lease(self.number, Client::Firmware)?;
-        self.log.again += lease.again;
+        self.log.again.dhcp += lease.again;
         self.address = lease.address;
         if lease.boot_file != LOADER {
             bail!("told to load {:?}", lease.boot_file);
@@ -90,14 +111,14 @@ impl<'a> Node<'a> {
             LOADER_BYTES as u64,
             &mut fetched,
         )?;
-        self.log.again += fetched.timeouts;
+        self.log.again.tftp += fetched.timeouts;
         Ok(())
     }
 
     /// The same address, and the two scripts.
     fn ipxe(&mut self) -> Result<String> {
         let lease = self.relay.lease(self.number, Client::Ipxe)?;
-        self.log.again += lease.again;
+        self.log.again.dhcp += lease.again;
         if lease.address != self.address {
             bail!("was {}, is {}", self.address, lease.address);
         }
@@ -179,7 +200,7 @@ impl<'a> Node<'a> {
             tries += 1;
             match web::ask(self.address, method, url, body, is_file) {
                 Err(error) if tries >= TRIES => return Err(error),
-                Err(_) => self.log.again += 1,
+                Err(_) => self.log.again.http += 1,
                 answered => return answered,
             }
             std::thread::sleep(Duration::from_secs(1 << tries));
