@@ -109,15 +109,15 @@ impl Crew {
     }
 
     /// Has a transfer served, or gives it back where no thread is free.
-    pub(super) fn take(self: &Arc<Self>, job: Job, shared: &Arc<Shared>) -> Result<(), Job> {
+    pub(super) fn take(self: &Arc<Self>, job: Job, shared: &Arc<Shared>) -> Option<Job> {
         let mut state = self.lock();
         let has_idle = state.idle > state.waiting.len();
         if state.is_stopped || !(has_idle || self.begin(&mut state, shared)) {
-            return Err(job);
+            return Some(job);
         }
         if let Err(error) = job.socket.set_nonblocking(false) {
             tracing::debug!(%error, "a TFTP transfer gets no thread of its own");
-            return Err(job);
+            return Some(job);
         }
         let apart = Arc::new(Apart {
             request: job.active.request.clone(),
@@ -131,7 +131,7 @@ impl Crew {
         state.waiting.push_back((job.active, apart));
         drop(state);
         self.wake.notify_one();
-        Ok(())
+        None
     }
 
     /// Begins one more thread, if there may be one.

@@ -314,7 +314,7 @@ impl Worker {
         self.shared.metrics.begun();
         if self.shared.single_port {
             self.keep(active, None, now);
-        } else if let Err(Job { active, socket }) =
+        } else if let Some(Job { active, socket }) =
             self.crew.take(Job { active, socket }, &self.shared)
         {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, self.next_id);
