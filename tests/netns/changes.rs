@@ -23,7 +23,8 @@ use super::dhcp_host::{CLIENT, Host, SERVER, kind, receive, shell};
 
 /// How long a client waits for an answer before the request counts as lost.
 const PATIENCE: Duration = Duration::from_secs(3);
-const KERNEL: &[u8] = b"a kernel that came while others asked";
+/// The kernel of the image.
+pub const KERNEL: &[u8] = b"a kernel that came while others asked";
 
 /// What the clients asked, and what they got no answer to.
 #[derive(Default)]
@@ -149,7 +150,8 @@ fn shows_certificate(host: &Host, file: &str) -> bool {
     curl.status().unwrap().success()
 }
 
-fn write_image(folder: &Path) {
+/// Writes an image, named debian, as `image build` leaves one.
+pub fn write_image(folder: &Path) {
     fs::create_dir(folder).unwrap();
     let file = |name: &str, text: &[u8]| {
         fs::write(folder.join(name), text).unwrap();

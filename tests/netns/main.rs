@@ -10,6 +10,7 @@ mod dhcp_clock;
 mod dhcp_host;
 mod dhcp_kill;
 mod hosted;
+mod known_machine;
 mod kubernetes_agent;
 mod kubernetes_rules;
 mod many_machines;

@@ -12,6 +12,7 @@ use moonfarm_tests::lab::{Namespace, Process, ProcessSpec};
 use moonfarm_tests::wait::until;
 
 use crate::dhcp_host::{kind, receive, udp_within};
+use crate::known_machine::{DECLARED, KnownMachine};
 use crate::kubernetes_agent::Lab;
 
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -38,6 +39,11 @@ spec:
   strangers: {burst: 100000, perMinute: 100000}
   # Little room: both servers often choose the same address.
   ranges: [{from: 10.79.0.1, to: 10.79.1.250}]
+---
+apiVersion: moonfarm.dev/v1alpha1
+kind: Subnet
+metadata: {name: reserved, namespace: farm}
+spec: {cidr: 10.77.0.16/28, probe: false}
 "#;
 /// Clients on the way at once.
 const AT_ONCE: usize = 32;
@@ -226,7 +232,7 @@ pub fn start(lab: &Lab, network: &Namespace, name: &str) -> Process {
 #[test]
 fn two_servers_give_no_address_twice_and_go_on_without_each_other() {
     let Some(lab) = Lab::new() else { return };
-    lab.apply("farm.yaml", FARM);
+    lab.apply("farm.yaml", &format!("{FARM}{DECLARED}"));
     let other = Namespace::create().unwrap();
     lab.network.add_host(&other, "second", "br0").unwrap();
     other
@@ -235,6 +241,8 @@ fn two_servers_give_no_address_twice_and_go_on_without_each_other() {
     let mut clients = Clients::new(&lab.wire);
     let first = start(&lab, &lab.network, "first");
     let second = start(&lab, &other, "second");
+    let machine = KnownMachine::new(&lab, FIRST, "first");
+    boots(&machine, &first);
 
     let served = clients.flood(250, Duration::from_secs(30));
     let (refused, claims) = (clients.refused, claims(&lab));
@@ -260,18 +268,25 @@ fn two_servers_give_no_address_twice_and_go_on_without_each_other() {
     let known = clients.come_back(100);
     println!("API server stopped: {known} of 100 known clients served, {new} of 5 new ones");
     assert_eq!((known, new), (100, 0), "{}", first.log_tail(20));
+    boots(&machine, &first);
 
     drop(first);
     let first = start(&lab, &lab.network, "first");
     let known = clients.come_back(50);
     println!("started without an API server: {known} of 50 known clients served");
     assert_eq!(known, 50, "{}", first.log_tail(20));
+    boots(&machine, &first);
 
     lab.plane.freeze(false).unwrap();
     let back = until(Duration::from_secs(40), || {
         (clients.flood(10, Duration::from_secs(4)) == 10).then_some(())
     });
     assert!(back.is_some(), "{}", first.log_tail(20));
+}
+
+fn boots(machine: &KnownMachine<'_>, server: &Process) {
+    let done = machine.boots();
+    assert!(done.is_ok(), "{done:?}\n{}", server.log_tail(20));
 }
 
 fn claims(lab: &Lab) -> usize {
