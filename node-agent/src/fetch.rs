@@ -201,6 +201,11 @@ impl Downloader<'_> {
                     let secs = pause.as_secs();
                     self.log.warn(&format!("{so_far}, going on in {secs} s"));
                     self.clock.sleep(pause);
+                    // To wait for one's turn, for up to an hour, is no hang.
+                    progress(Received {
+                        bytes: received,
+                        of: expected,
+                    });
                 }
             }
         }

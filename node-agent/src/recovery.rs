@@ -1,8 +1,11 @@
 //! The end of a boot that cannot go on: say why, where everybody can read it,
 //! wait, and restart the machine. A panic comes here too.
 
-use std::path::Path;
-use std::process::Command;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use boot_proto::cmdline::BootArguments;
@@ -37,14 +40,19 @@ pub fn give_up(boot: &mut Boot<'_>, failure: &Failure) {
         &format!("the boot stopped in phase {:?}", failure.phase.name()),
         &explain(failure, next, has_shell),
     );
+    // Somebody has to look after the machine: the watchdog is not to take it away.
+    if let Some(watchdog) = watchdog
+        .as_ref()
+        .filter(|_| has_shell || next == Next::Wait)
+    {
+        watchdog.attended();
+    }
     if arguments.debug {
         debug_shell(log);
     }
     match next {
         Next::Restart(pause) => restart(kernel, clock, log, pause),
         Next::Wait => loop {
-            // Somebody has to look after the machine: the watchdog is not to
-            // take it away, and so goes on being fed.
             clock.sleep(LONGEST_PAUSE);
             log.info("waiting for a person; see above, then switch the machine off and on");
         },
@@ -142,21 +150,38 @@ fn debug_shell(log: &Log) {
         return;
     };
     log.info("a debug shell; leave it with `exit`");
-    if let Err(error) = Command::new(shell).arg0_sh().status() {
+    let mut command = Command::new(shell);
+    // A program of many names is told by its first argument which one it is.
+    command
+        .arg0("sh")
+        .env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin");
+    command.env("HOME", "/").env("TERM", "linux");
+    // Without a terminal of its own there is no Ctrl-C and no job control.
+    match terminal() {
+        Ok(streams) => {
+            let [input, output, errors] = streams;
+            command.stdin(input).stdout(output).stderr(errors);
+        }
+        Err(error) => log.warn(&format!("the shell has no terminal of its own: {error}")),
+    }
+    if let Err(error) = command.status() {
         log.warn(&format!("the shell did not start: {error}"));
     }
 }
 
-/// A program of many names is told by its first argument which one it is.
-trait Arg0 {
-    fn arg0_sh(&mut self) -> &mut Self;
-}
-
-impl Arg0 for Command {
-    fn arg0_sh(&mut self) -> &mut Self {
-        use std::os::unix::process::CommandExt as _;
-        self.arg0("sh")
-    }
+/// The console that `/dev/console` stands for, as the controlling terminal of this
+/// session: opened by the session's leader, as which PID 1 has not begun.
+/// `/dev/console` itself never becomes one.
+fn terminal() -> io::Result<[Stdio; 3]> {
+    let active = fs::read_to_string("/sys/class/tty/console/active")?;
+    let name = active.split_ascii_whitespace().next_back();
+    let name = name.ok_or_else(|| io::Error::other("there is no console"))?;
+    // It is one already where an earlier shell was left.
+    let _ = nix::unistd::setsid();
+    let path: PathBuf = Path::new("/dev").join(name);
+    let input = OpenOptions::new().read(true).write(true).open(path)?;
+    let (output, errors) = (input.try_clone()?, input.try_clone()?);
+    Ok([input.into(), output.into(), errors.into()])
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ struct Shared {
     is_over: AtomicBool,
     /// Whether it goes on counting down when it is fed no more.
     stays_armed: AtomicBool,
+    /// Whether a person has taken over.
+    is_attended: AtomicBool,
     /// Seconds since the kernel's start at which something was last done.
     alive: AtomicU64,
 }
@@ -58,6 +60,7 @@ impl Watchdog {
         let shared = Arc::new(Shared {
             is_over: AtomicBool::new(false),
             stays_armed: AtomicBool::new(false),
+            is_attended: AtomicBool::new(false),
             alive: AtomicU64::new(now_secs()),
         });
         let own = Arc::clone(&shared);
@@ -84,9 +87,23 @@ impl Watchdog {
         self.shared.stays_armed.store(true, Ordering::Relaxed);
     }
 
+    /// A person looks after the machine, who may take their time: it is fed as
+    /// long as this process lives.
+    pub fn attended(&self) {
+        self.shared.is_attended.store(true, Ordering::Relaxed);
+    }
+
     /// Something was done: no hang.
     pub fn alive(&self) {
         self.shared.alive.store(now_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Whether something was done of late, or nothing need be done.
+    fn deserves_food(&self, now_secs: u64) -> bool {
+        let silent = now_secs.saturating_sub(self.alive.load(Ordering::Relaxed));
+        silent <= LONGEST_STEP.as_secs() || self.is_attended.load(Ordering::Relaxed)
     }
 }
 
@@ -96,8 +113,7 @@ fn now_secs() -> u64 {
 
 fn feed(mut file: File, shared: &Shared) {
     while !shared.is_over.load(Ordering::Relaxed) {
-        let silent = now_secs().saturating_sub(shared.alive.load(Ordering::Relaxed));
-        if silent <= LONGEST_STEP.as_secs() {
+        if shared.deserves_food(now_secs()) {
             let _ = file.write_all(b"1");
         }
         thread::park_timeout(FEED);
@@ -119,5 +135,24 @@ impl Drop for Watchdog {
             feeder.thread().unpark();
             let _ = feeder.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_agent_starves_it_and_a_person_does_not() {
+        let shared = Shared {
+            is_over: AtomicBool::new(false),
+            stays_armed: AtomicBool::new(false),
+            is_attended: AtomicBool::new(false),
+            alive: AtomicU64::new(100),
+        };
+        assert!(shared.deserves_food(100 + LONGEST_STEP.as_secs()));
+        assert!(!shared.deserves_food(101 + LONGEST_STEP.as_secs()));
+        shared.is_attended.store(true, Ordering::Relaxed);
+        assert!(shared.deserves_food(1_000_000));
     }
 }

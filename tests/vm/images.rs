@@ -35,18 +35,24 @@ impl Variant<'_> {
         })
     }
 
-    /// With a second archive behind the initramfs; the kernel unpacks both.
-    pub fn with_archive(&self, archive: Archive) -> PathBuf {
+    /// With another initramfs.
+    pub fn with_initramfs(&self, bytes: &[u8]) -> PathBuf {
         self.make(|folder, manifest| {
             let file = folder.join(&manifest.initramfs.file);
-            let mut bytes = fs::read(&file).expect("an initramfs");
-            bytes.resize(bytes.len().next_multiple_of(512), 0);
-            bytes.extend(archive.into_bytes());
             fs::remove_file(&file).expect("the link is removed");
-            fs::write(&file, &bytes).expect("written");
+            fs::write(&file, bytes).expect("written");
             manifest.initramfs.size = bytes.len() as u64;
-            manifest.initramfs.digest = Digest::of(&bytes);
+            manifest.initramfs.digest = Digest::of(bytes);
         })
+    }
+
+    /// With a second archive behind the initramfs; the kernel unpacks both.
+    pub fn with_archive(&self, archive: Archive) -> PathBuf {
+        let file = self.base.join(&manifest(self.base).initramfs.file);
+        let mut bytes = fs::read(&file).expect("an initramfs");
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes.extend(archive.into_bytes());
+        self.with_initramfs(&bytes)
     }
 
     fn make(&self, change: impl FnOnce(&Path, &mut ImageManifest)) -> PathBuf {

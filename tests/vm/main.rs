@@ -3,7 +3,10 @@
 
 mod adoption;
 mod bonds;
+mod cabling;
+mod crio;
 mod damaged_image;
+mod debug_shell;
 mod demo;
 mod disks;
 mod facts;
@@ -15,11 +18,14 @@ mod joins;
 mod lab;
 mod loaders;
 mod matchbox;
+mod moves;
+mod networks;
 mod nics;
 mod older;
 mod profile;
 mod proxy;
 mod rack;
+mod seen;
 mod shell;
 mod stray;
 mod support;

@@ -1,17 +1,21 @@
 //! Cards that the initramfs has to bring up, by the models that QEMU has of them.
 //! igb is not among them before QEMU 8.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use boot_proto::ids::MacAddr;
 use moonfarm_tests::lab::farm::layout::BRIDGE;
 use moonfarm_tests::lab::farm::manifests::{self, Pool};
+use moonfarm_tests::lab::process::output;
 use moonfarm_tests::lab::{Firmware, MachineSpec, NicSpec, QemuMachine, console};
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
-use crate::images;
+use crate::images::{self, Variant};
 use crate::support::{TestFarm, artefacts};
 
 const MODELS: [&str; 5] = ["virtio-net-pci", "e1000", "e1000e", "vmxnet3", "rtl8139"];
@@ -33,7 +37,7 @@ fn name_of(at: usize) -> String {
 }
 
 /// A farm that knows a machine for each card.
-fn farm() -> Option<(TestFarm, std::path::PathBuf)> {
+fn farm() -> Option<(TestFarm, PathBuf)> {
     let artefacts = artefacts()?;
     let image = artefacts.image.clone();
     let test = TestFarm::start(artefacts, Vec::new(), None, &|facts| {
@@ -138,5 +142,75 @@ fn each_card_alone_gets_a_machine_its_boot_config() {
             boots.iter().any(|boot| boot.mac == Some(mac_of(at))),
             "{model}: {boots:#?}"
         );
+    }
+}
+
+/// An image whose initramfs has the driver e100 and, of its firmware, what is in
+/// `firmware`.
+fn with_e100(folder: &Path, image: &Path, firmware: &[(&str, Vec<u8>)]) -> Option<PathBuf> {
+    let agent = needs::folder("MOONFARM_NODE_AGENT")?;
+    let modules = needs::folder("MOONFARM_MODULES")?;
+    let root = folder.join("root");
+    let own = root.join("usr/lib/firmware/e100");
+    fs::create_dir_all(&own).expect("a folder");
+    symlink(
+        modules.join("usr/lib/modules"),
+        root.join("usr/lib/modules"),
+    )
+    .expect("a link");
+    for (name, content) in firmware {
+        fs::write(own.join(name), content).expect("written");
+    }
+    let file = folder.join("e100.img");
+    let mut command = Command::new(agent);
+    command.args(["initramfs", "--drivers", "virtual", "--module", "e100"]);
+    command.args(["--kernel-release", &images::manifest(image).kernel_release]);
+    command.arg("--root").arg(&root).arg("--output").arg(&file);
+    output(command).unwrap_or_else(|error| panic!("{}", error.chain()));
+    let variant = Variant {
+        base: image,
+        folder,
+        name: "e100",
+    };
+    Some(variant.with_initramfs(&fs::read(file).expect("an initramfs")))
+}
+
+/// The card asks for microcode when it is set up, and works without: with it, the
+/// driver has nothing to complain of.
+#[test]
+fn a_card_gets_the_firmware_that_its_module_names() {
+    const COMPLAINT: &str = "Needs \"e100/d101m_ucode.bin\"";
+    if !needs::is_long_run() || !needs::has_virtual_machines() {
+        return;
+    }
+    let Some((test, image)) = farm() else { return };
+    // 134 words and three places in them, packed as distributions do.
+    let microcode = zstd::encode_all(&[0; 134 * 4 + 3][..], 3).expect("packed");
+    let files = [("d101m_ucode.bin.zst", microcode)];
+    for (name, files) in [("bare", &[][..]), ("supplied", &files)] {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let Some(image) = with_e100(scratch.path(), &image, files) else {
+            return;
+        };
+        let nic = NicSpec {
+            model: "i82559c".into(),
+            ..NicSpec::new(mac_of(0), &port(0))
+        };
+        let spec = MachineSpec {
+            name: name.into(),
+            firmware: Firmware::Bios,
+            nics: vec![nic],
+            memory_mib: MEMORY_MIB,
+            cpus: 1,
+            folder: test.farm.layout().machine(name),
+            kernel: Some(images::direct_kernel(&image, mac_of(0), "")),
+            ..MachineSpec::default()
+        };
+        let mut machine = test.farm.machine(spec);
+        machine
+            .power_on()
+            .unwrap_or_else(|error| panic!("{}", error.chain()));
+        let log = log_with(&machine, "leased by ");
+        assert_eq!(log.contains(COMPLAINT), files.is_empty(), "{name}: {log}");
     }
 }

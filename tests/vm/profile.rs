@@ -14,6 +14,7 @@ use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
 use crate::images::{self, Variant};
+use crate::seen::{self, Seen};
 use crate::shell::Shell;
 use crate::support::{TO_READY, TestFarm, artefacts, keep_picture, now};
 
@@ -232,7 +233,7 @@ fn boot(and_again: bool) {
         .unwrap_or_else(|error| panic!("{}", error.chain()));
     let at = wait_for_image(&mut test, &machine.console_log(), since);
     keep_picture(&mut machine, "good-boot");
-    let text = shell.wait_and_run(at, TO_SHELL, &script());
+    let text = shell.wait_and_run(at, TO_SHELL, &seen::script(LOOKS));
     let seen = Seen::of(&text);
     test.say(&format!("the booted machine says:\n{text}"));
     check_system(&seen);
@@ -261,7 +262,7 @@ fn check_again(test: &mut TestFarm, machine: &mut QemuMachine, shell: &Shell, at
         .unwrap_or_else(|error| panic!("{}", error.chain()));
     let again = wait_for_image(test, &machine.console_log(), since);
     assert_eq!(again, at);
-    let text = shell.wait_and_run(at, TO_SHELL, &script());
+    let text = shell.wait_and_run(at, TO_SHELL, &seen::script(LOOKS));
     let seen = Seen::of(&text);
     seen.is("first boot", "kept");
     check_storage(&seen);
@@ -367,39 +368,6 @@ const LOOKS: &[(&str, &str)] = &[
         "systemctl --failed --no-legend --plain | awk '{print $1}'",
     ),
 ];
-
-fn script() -> String {
-    let looks: String = LOOKS
-        .iter()
-        .map(|(name, command)| format!("echo '== {name}'; {{ {command}; }} 2>&1; "))
-        .collect();
-    looks + "true"
-}
-
-/// What the commands printed.
-struct Seen<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Seen<'a> {
-    fn of(text: &'a str) -> Self {
-        let parts = text.split("== ").skip(1);
-        Self(parts.filter_map(|part| part.split_once('\n')).collect())
-    }
-
-    fn get(&self, name: &str) -> &'a str {
-        let found = self.0.iter().find(|(own, _)| *own == name);
-        found
-            .unwrap_or_else(|| panic!("{name} was not looked at: {:#?}", self.0))
-            .1
-            .trim_end()
-    }
-
-    /// Compares, runs of blanks counting as one.
-    fn is(&self, name: &str, expected: &str) {
-        let lines = self.get(name).lines();
-        let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-        assert_eq!(words.collect::<Vec<_>>().join("\n"), expected, "{name}");
-    }
-}
 
 fn check_system(seen: &Seen<'_>) {
     let name = STRAY_MAC.dashed();

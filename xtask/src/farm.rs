@@ -181,6 +181,19 @@ pub fn older_image() -> Result<PathBuf> {
     image::build(&ImageBuild::parse_from(words).options)
 }
 
+/// Makes or finds the image whose container runtime is CRI-O, for a test that takes
+/// minutes.
+///
+/// # Errors
+/// When it can be neither found nor made.
+pub fn crio_image() -> Result<PathBuf> {
+    let output = cache::checkout().join("target/image-crio");
+    let output = output.display().to_string();
+    let words = ["image", "--runtime", "crio", "--name", "crio"];
+    let words = words.into_iter().chain(["--output", &output]);
+    image::build(&ImageBuild::parse_from(words).options)
+}
+
 /// Builds the programs and returns the folder they are in.
 ///
 /// # Errors

@@ -9,8 +9,8 @@
 use std::fmt::Display;
 
 use crate::resources::{
-    AdSelect, BondMode, BondSpec, InterfaceSpec, LacpRate, LinkMatch, MacChoice, NetworkSpec,
-    TransmitHashPolicy, VlanSpec,
+    AdSelect, ArpAllTargets, ArpValidate, BondMode, BondSpec, FailOverMac, InterfaceSpec, LacpRate,
+    LinkMatch, MacChoice, NetworkSpec, PrimaryReselect, TransmitHashPolicy, VlanSpec,
 };
 
 /// How deep interfaces may lie on each other.
@@ -116,6 +116,20 @@ fn bond_options(bond: &BondSpec, options: &mut Options) {
         let targets: Vec<String> = bond.arp_targets.iter().map(ToString::to_string).collect();
         options.push("arp_ip_target", Some(targets.join("+")));
     }
+    let validate = bond.arp_validate.map(ArpValidate::word);
+    options.push("arp_validate", validate);
+    let all_targets = bond.arp_all_targets.map(ArpAllTargets::word);
+    options.push("arp_all_targets", all_targets);
+    let reselect = bond.primary_reselect.map(PrimaryReselect::word);
+    options.push("primary_reselect", reselect);
+    options.push("fail_over_mac", bond.fail_over_mac.map(FailOverMac::word));
+    options.push("num_grat_arp", bond.gratuitous_arp);
+    options.push("resend_igmp", bond.resend_igmp);
+    options.push("lp_interval", bond.learn_packet_interval);
+    let dynamic = bond.dynamic_load_balancing.map(u8::from);
+    options.push("tlb_dynamic_lb", dynamic);
+    options.push("packets_per_slave", bond.packets_per_port);
+    options.push("all_slaves_active", bond.all_ports_active.map(u8::from));
 }
 
 /// Reads one word into `network`; `false` where it is not one of ours.
@@ -203,6 +217,16 @@ fn read_bond_option(bond: &mut BondSpec, key: &str, value: &str) {
         "arp_ip_target" => {
             bond.arp_targets = value.split('+').filter_map(|ip| ip.parse().ok()).collect();
         }
+        "arp_validate" => bond.arp_validate = ArpValidate::from_word(value),
+        "arp_all_targets" => bond.arp_all_targets = ArpAllTargets::from_word(value),
+        "primary_reselect" => bond.primary_reselect = PrimaryReselect::from_word(value),
+        "fail_over_mac" => bond.fail_over_mac = FailOverMac::from_word(value),
+        "num_grat_arp" => bond.gratuitous_arp = value.parse().ok(),
+        "resend_igmp" => bond.resend_igmp = value.parse().ok(),
+        "lp_interval" => bond.learn_packet_interval = number,
+        "tlb_dynamic_lb" => bond.dynamic_load_balancing = Some(value != "0"),
+        "packets_per_slave" => bond.packets_per_port = value.parse().ok(),
+        "all_slaves_active" => bond.all_ports_active = Some(value != "0"),
         _ => {}
     }
 }
@@ -244,6 +268,33 @@ mod tests {
             ]
         );
         assert_eq!(BootArguments::parse(&words.join(" ")).network, spec);
+    }
+
+    #[test]
+    fn what_each_mode_has_of_its_own_comes_back() {
+        for (mode, options) in [
+            (
+                "balance-alb",
+                r#""primary": "nic0", "primaryReselect": "better", "learnPacketInterval": 5, "dynamicLoadBalancing": false, "transmitHashPolicy": "layer2+3""#,
+            ),
+            (
+                "balance-tlb",
+                r#""dynamicLoadBalancing": true, "resendIgmp": 0"#,
+            ),
+            (
+                "active-backup",
+                r#""failOverMac": "follow", "gratuitousArp": 3, "allPortsActive": true, "arpInterval": 100, "arpTargets": ["10.0.0.1"], "arpValidate": "backup", "arpAllTargets": "all""#,
+            ),
+            ("balance-rr", r#""packetsPerPort": 0, "resendIgmp": 255"#),
+        ] {
+            let text = format!(
+                r#"{{"boot": "bond0", "interfaces": {{"nic0": {{"match": {{"boot": true}}}},
+                "bond0": {{"bond": {{"ports": ["nic0"], "mode": "{mode}", {options}}}}}}}}}"#
+            );
+            let spec = network(serde_json::from_str(&text).unwrap());
+            let words = render(&spec).join(" ");
+            assert_eq!(BootArguments::parse(&words).network, spec, "{words}");
+        }
     }
 
     #[test]

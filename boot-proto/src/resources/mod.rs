@@ -1,6 +1,7 @@
 //! The resources of `moonfarm.dev/v1alpha1`: what an operator declares and what
 //! Moonfarm learns. One file a kind.
 
+mod bond;
 mod chassis;
 mod cluster;
 mod image;
@@ -17,6 +18,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use bond::{
+    AdSelect, ArpAllTargets, ArpValidate, BondMode, BondSpec, FailOverMac, LacpRate,
+    PrimaryReselect, TransmitHashPolicy,
+};
 pub use chassis::{ChassisSpec, ChassisStatus, Credentials};
 pub use cluster::{ClusterSpec, OldNode};
 pub use image::{HttpOrigin, ImageOrigin, ImageSpec, OciOrigin};
@@ -28,8 +33,8 @@ pub use matchbox::{
     MAX_TEMPLATE_BYTES, MatchboxBoot, MatchboxGroupSpec, MatchboxProfileSpec, MatchboxTemplate,
 };
 pub use network::{
-    AdSelect, BondMode, BondSpec, BridgeSpec, DerivedAddress, InterfaceSpec, LacpRate, LeaseUse,
-    LinkMatch, MacChoice, NetworkSpec, RouteSpec, RouteTarget, TransmitHashPolicy, VlanSpec,
+    BridgeSpec, DerivedAddress, InterfaceSpec, LeaseUse, LinkMatch, MacChoice, NetworkSpec,
+    RouteSpec, RouteTarget, VlanSpec,
 };
 pub use node_pool::{LoaderKind, MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};

@@ -206,9 +206,7 @@ impl<'a> Boot<'a> {
     fn walk(&mut self, step: &Step) -> Result<(), Failure> {
         let begin = self.world.clock.now();
         self.state.phase = Some((step.phase, begin));
-        if let Some(watchdog) = &self.state.watchdog {
-            watchdog.alive();
-        }
+        self.is_alive();
         self.report(Progress::Started, |_| {});
         self.drill(step.phase);
         let mut attempt = 1;
@@ -240,7 +238,15 @@ impl<'a> Boot<'a> {
             let message = format!("{}; {next}", error.message);
             self.report(Progress::Failed, |report| report.message = message);
             self.world.clock.sleep(pause);
+            self.is_alive();
             attempt += 1;
+        }
+    }
+
+    /// Tells the watchdog, if there is one, that something is being done.
+    fn is_alive(&self) {
+        if let Some(watchdog) = &self.state.watchdog {
+            watchdog.alive();
         }
     }
 

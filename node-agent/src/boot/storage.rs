@@ -74,6 +74,7 @@ impl Boot<'_> {
             let now = clock.now();
             if now.since(reported) >= REPORT_EVERY {
                 reported = now;
+                self.is_alive();
                 self.report(Progress::Running, |report| {
                     report.percent = Some(received.percent())
                 });

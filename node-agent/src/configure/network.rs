@@ -32,6 +32,9 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
         // netplan complains of a file that others can read.
         let text = netplan::render(&interfaces, network);
         changes.add(Change::private_file(NETPLAN, text));
+        for (name, text) in networkd::beyond_netplan(&interfaces) {
+            changes.add(Change::file(format!("{NETWORKD}/{name}"), text));
+        }
     } else {
         for (name, text) in networkd::render(&interfaces, network) {
             changes.add(Change::file(format!("{NETWORKD}/{name}"), text));

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use boot_proto::resources::{FstabEntry, PartitionKind};
+use boot_proto::resources::{FstabEntry, PartitionKind, TmpfsMount};
 
 use super::{Change, Changes, Machine, mode_of};
 use crate::root_dir::RootView;
@@ -26,7 +26,8 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
             .chain(&disks)
             .any(|entry| entry.path.trim_end_matches('/') == path)
     };
-    let mounts = super::default_tmpfs(machine);
+    let mut mounts = super::default_tmpfs(machine);
+    move_to_runtime(&mut mounts, root);
     let mounts: Vec<_> = mounts
         .into_iter()
         .filter(|mount| !is_taken(&mount.path))
@@ -56,6 +57,25 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
     super::mount_order::add(system.fstab.iter().chain(&disks), changes);
     if !system.disks.is_empty() {
         add_unit(changes);
+    }
+}
+
+/// In an image with CRI-O in containerd's place, the room for containers is where
+/// CRI-O has them, unless the profiles say what is there.
+fn move_to_runtime(mounts: &mut [TmpfsMount], root: &dyn RootView) {
+    const CONTAINERD: &str = "/var/lib/containerd";
+    const CRIO: &str = "/var/lib/containers";
+    let has = |name: &str| {
+        ["/usr/bin", "/usr/local/bin"]
+            .iter()
+            .any(|folder| root.exists(&format!("{folder}/{name}")))
+    };
+    let at = |mount: &TmpfsMount, path: &str| mount.path.trim_end_matches('/') == path;
+    if has("containerd") || !has("crio") || mounts.iter().any(|mount| at(mount, CRIO)) {
+        return;
+    }
+    for mount in mounts.iter_mut().filter(|mount| at(mount, CONTAINERD)) {
+        CRIO.clone_into(&mut mount.path);
     }
 }
 

@@ -205,6 +205,14 @@ fn every_tmpfs_has_a_size_and_the_runtime_has_one() {
         fstab.contains("tmpfs /var/lib/containerd tmpfs size=536870912,"),
         "{fstab}"
     );
+    let with_crio = Files(BTreeMap::from([("/usr/bin/crio", "")]));
+    let changes = changes_of(&config, &with_crio);
+    let fstab = file(&changes, "/etc/fstab");
+    assert!(
+        fstab.contains("tmpfs /var/lib/containers tmpfs size=536870912,"),
+        "{fstab}"
+    );
+    assert!(!fstab.contains("containerd"), "{fstab}");
     config.join = None;
     config.system.tmpfs = vec![TmpfsMount {
         path: "/srv/a b".to_owned(),

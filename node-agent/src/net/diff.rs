@@ -4,7 +4,7 @@
 use std::fmt;
 
 use boot_proto::ids::MacAddr;
-use boot_proto::resources::{BondMode, BondSpec};
+use boot_proto::resources::BondSpec;
 
 use super::Link;
 use super::desired::{Desired, Wanted, WantedKind};
@@ -169,11 +169,7 @@ fn bond(
             port: port.clone(),
             bond: wanted.name.clone(),
         });
-        let takes_primary = matches!(
-            options.mode,
-            BondMode::ActiveBackup | BondMode::BalanceTlb | BondMode::BalanceAlb
-        );
-        if primary == Some(port) && takes_primary {
+        if primary == Some(port) && options.mode.has_primary() {
             list.push(LinkChange::Primary {
                 bond: wanted.name.clone(),
                 port: port.clone(),

@@ -76,10 +76,16 @@ impl Netlink {
 fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
     let mut bond = LinkMessageBuilder::<LinkBond>::new(name).mode(options.mode.number().into());
     // ARP and MII monitors exclude each other.
-    if let Some(interval) = options.arp_interval.filter(|interval| *interval > 0) {
-        bond = bond.arp_interval(interval);
+    if options.watches_by_arp() && options.mode.takes_arp() {
+        bond = bond.arp_interval(options.arp_interval.unwrap_or_default());
         if !options.arp_targets.is_empty() {
             bond = bond.arp_ip_target(options.arp_targets.clone());
+        }
+        if let Some(validate) = options.arp_validate {
+            bond = bond.arp_validate(u32::from(validate.number()).into());
+        }
+        if let Some(all) = options.arp_all_targets {
+            bond = bond.arp_all_targets(u32::from(all.number()).into());
         }
     } else {
         bond = bond.miimon(options.miimon.unwrap_or(DEFAULT_MIIMON));
@@ -96,6 +102,7 @@ fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
     if let Some(count) = options.min_links {
         bond = bond.min_links(count);
     }
+    bond = of_some_modes(bond, options);
     if options.mode == BondMode::Lacp {
         if let Some(rate) = options.lacp_rate {
             bond = bond.ad_lacp_rate(rate.number().into());
@@ -105,6 +112,42 @@ fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
         }
     }
     bond.build()
+}
+
+/// Options that only some modes know, and those about what a change of ports tells
+/// the network.
+fn of_some_modes(
+    mut bond: LinkMessageBuilder<LinkBond>,
+    options: &BondSpec,
+) -> LinkMessageBuilder<LinkBond> {
+    let mode = options.mode;
+    if let Some(reselect) = options.primary_reselect.filter(|_| mode.has_primary()) {
+        bond = bond.primary_reselect(reselect.number().into());
+    }
+    if let Some(choice) = options.fail_over_mac {
+        bond = bond.fail_over_mac(choice.number().into());
+    }
+    if let Some(count) = options.gratuitous_arp {
+        bond = bond.num_peer_notif(count);
+    }
+    if let Some(count) = options.resend_igmp {
+        bond = bond.resend_igmp(count.into());
+    }
+    if let Some(secs) = options.learn_packet_interval {
+        bond = bond.lp_interval(secs);
+    }
+    let dynamic = options.dynamic_load_balancing;
+    if let Some(dynamic) = dynamic.filter(|_| mode.balances_by_load()) {
+        bond = bond.tlb_dynamic_lb(dynamic);
+    }
+    let packets = options.packets_per_port;
+    if let Some(packets) = packets.filter(|_| mode == BondMode::BalanceRr) {
+        bond = bond.packets_per_port(packets.into());
+    }
+    if let Some(all) = options.all_ports_active {
+        bond = bond.all_ports_active(u8::from(all).into());
+    }
+    bond
 }
 
 fn set_mac(message: &mut LinkMessage, mac: Option<MacAddr>) {

@@ -23,7 +23,7 @@ use assemble::{Initramfs, Naming};
 pub use assemble::root_checks;
 pub use mirror::Mirror;
 pub use node_agent::build as node_agent_program;
-pub use root::Suite;
+pub use root::{Runtime, Suite};
 
 /// `cargo xtask image …`.
 #[derive(Subcommand)]
@@ -51,6 +51,9 @@ pub struct BuildOptions {
     /// Debian release. [default: trixie]
     #[arg(long, value_enum)]
     pub suite: Option<Suite>,
+    /// Container runtime. [default: containerd]
+    #[arg(long, value_enum)]
+    pub runtime: Option<Runtime>,
     /// Debian mirror. [default: the one this machine uses]
     #[arg(long, env = "MOONFARM_DEBIAN_MIRROR")]
     pub mirror: Option<String>,
@@ -130,8 +133,16 @@ pub fn made_of(options: &BuildOptions) -> Result<Made> {
     let kube = kube_binaries::provide()?;
     let recipe = recipe::Recipe::read(&cache::checkout().join("deploy/images/node"))?;
     let suite = options.suite.unwrap_or_default();
-    let mirror = options.mirror.as_deref();
-    let packed = root::provide(&recipe, &kube, suite, mirror, options.refresh)?;
+    let inputs = root::Inputs {
+        recipe: &recipe,
+        kube: &kube,
+        suite,
+        crio: match options.runtime.unwrap_or_default() {
+            Runtime::Containerd => None,
+            Runtime::Crio => Some(kube_binaries::crio::provide()?),
+        },
+    };
+    let packed = root::provide(&inputs, options.mirror.as_deref(), options.refresh)?;
     let node_agent = node_agent::build()?;
     let output = options
         .output

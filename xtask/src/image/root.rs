@@ -63,16 +63,80 @@ pub struct RootFacts {
     pub packages: Vec<String>,
 }
 
+/// The container runtime of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Debian's containerd.
+    #[default]
+    Containerd,
+    /// CRI-O, built from its Go module, with Debian's conmon and runc.
+    Crio,
+}
+
+/// What a root is made of.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// Packages and files.
+    pub recipe: &'a Recipe,
+    /// Folder with kubelet and kubeadm.
+    pub kube: &'a KubeBinaries,
+    /// Debian release.
+    pub suite: Suite,
+    /// Folder with CRI-O, where it is to be the runtime.
+    pub crio: Option<PathBuf>,
+}
+
+impl Inputs<'_> {
+    fn packages(&self) -> Vec<&str> {
+        let all = self.recipe.packages.iter().map(String::as_str);
+        let is_wanted = |package: &&str| {
+            self.suite.has(package) && (self.crio.is_none() || *package != "containerd")
+        };
+        let runtime = self.crio.is_some().then_some("conmon");
+        all.filter(is_wanted).chain(runtime).collect()
+    }
+
+    fn key(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{LAYOUT} {}\n", self.suite.name()));
+        hash.update(self.recipe.digest);
+        let kube = ["kubelet", "kubeadm"].map(|program| self.kube.folder.join(program));
+        let crio = self.crio.iter().flat_map(|folder| {
+            let programs = ["crio", "pinns"].map(|program| folder.join(program));
+            programs.into_iter().chain([self.crio_script()])
+        });
+        for path in kube.into_iter().chain(crio) {
+            let mut file =
+                File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+            io::copy(&mut file, &mut hash)
+                .with_context(|| format!("reading {}", path.display()))?;
+        }
+        Ok(hex::encode(&hash.finalize()[..8]))
+    }
+
+    fn crio_script(&self) -> PathBuf {
+        self.recipe.folder.join("crio.sh")
+    }
+
+    /// Shell commands that are run on the installed root.
+    fn hooks(&self) -> Vec<String> {
+        let configure = format!(
+            "{} \"$1\" {} {}",
+            quoted(&self.recipe.folder.join("configure.sh")),
+            quoted(&self.recipe.folder),
+            quoted(&self.kube.folder)
+        );
+        let crio = self.crio.as_ref().map(|folder| {
+            let script = quoted(&self.crio_script());
+            format!("{script} \"$1\" {}", quoted(folder))
+        });
+        std::iter::once(configure).chain(crio).collect()
+    }
+}
+
 /// Returns the folder with the packed root, made first if need be.
-pub fn provide(
-    recipe: &Recipe,
-    kube: &KubeBinaries,
-    suite: Suite,
-    mirror: Option<&str>,
-    refresh: bool,
-) -> Result<PathBuf> {
-    let key = key(recipe, kube, suite)?;
-    let folder = cache::folder()?.join("node-roots").join(key);
+pub fn provide(inputs: &Inputs<'_>, mirror: Option<&str>, refresh: bool) -> Result<PathBuf> {
+    let folder = cache::folder()?.join("node-roots").join(inputs.key()?);
     if refresh {
         cache::remove_tree(&folder)?;
     }
@@ -81,45 +145,20 @@ pub fn provide(
             bail!("installing a root needs root's rights: run this as root");
         }
         let root = partial.join("installed");
-        install(recipe, kube, suite, &Mirror::choose(mirror), &root)?;
+        install(inputs, &Mirror::choose(mirror), &root)?;
         pack(&root, partial)?;
         cache::remove_tree(&root)
     })?;
     Ok(folder)
 }
 
-fn key(recipe: &Recipe, kube: &KubeBinaries, suite: Suite) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(format!("{LAYOUT} {}\n", suite.name()));
-    hash.update(recipe.digest);
-    for program in ["kubelet", "kubeadm"] {
-        let path = kube.folder.join(program);
-        let mut file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-        io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
-    }
-    Ok(hex::encode(&hash.finalize()[..8]))
-}
-
-fn install(
-    recipe: &Recipe,
-    kube: &KubeBinaries,
-    suite: Suite,
-    mirror: &Mirror,
-    root: &Path,
-) -> Result<()> {
-    let name = suite.name();
-    let packages = recipe.packages.iter().map(String::as_str);
-    let packages: Vec<&str> = packages.filter(|package| suite.has(package)).collect();
+fn install(inputs: &Inputs<'_>, mirror: &Mirror, root: &Path) -> Result<()> {
+    let name = inputs.suite.name();
     say(&format!(
         "installing Debian {name} from {} (takes a minute)",
         mirror.archive
     ));
-    let hook = format!(
-        "{} \"$1\" {} {}",
-        quoted(&recipe.folder.join("configure.sh")),
-        quoted(&recipe.folder),
-        quoted(&kube.folder)
-    );
+    let hooks = inputs.hooks();
     run(Command::new("mmdebstrap")
         .args([
             "--mode=root",
@@ -130,10 +169,10 @@ fn install(
         .args(["--aptopt=Apt::Install-Recommends \"false\""])
         .arg(format!(
             "--dpkgopt={}",
-            recipe.folder.join("dpkg.cfg").display()
+            inputs.recipe.folder.join("dpkg.cfg").display()
         ))
-        .arg(format!("--include={}", packages.join(",")))
-        .arg(format!("--customize-hook={hook}"))
+        .arg(format!("--include={}", inputs.packages().join(",")))
+        .args(hooks.iter().map(|hook| format!("--customize-hook={hook}")))
         .arg(name)
         .arg(root)
         .args(mirror.sources(name)))

@@ -2,6 +2,7 @@
 //! operator, downloaded from upstream, or built from Go modules.
 
 mod crds;
+pub mod crio;
 mod download;
 mod go;
 pub mod tools;

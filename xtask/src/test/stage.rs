@@ -148,6 +148,7 @@ impl Stage {
                 command.env("MOONFARM_TOOLS", kube_binaries::tools::provide()?);
                 command.env("MOONFARM_KUBE_NEXT", kube_binaries::provide_next()?);
                 command.env("MOONFARM_OLDER_IMAGE", farm::older_image()?);
+                command.env("MOONFARM_CRIO_IMAGE", farm::crio_image()?);
             }
             return Ok(());
         }

@@ -155,11 +155,7 @@ fn check_bond(notes: &mut Notes, profile: Read<'_, ProfileSpec>, name: &str, bon
             "write mode: 802.3ad, or take it out",
         );
     }
-    let has_primary = matches!(
-        bond.mode,
-        BondMode::ActiveBackup | BondMode::BalanceTlb | BondMode::BalanceAlb
-    );
-    if bond.primary.is_some() && !has_primary {
+    if bond.primary.is_some() && !bond.mode.has_primary() {
         say(
             "primary",
             format!("mode {mode} has no primary port"),
@@ -177,13 +173,8 @@ fn check_bond(notes: &mut Notes, profile: Read<'_, ProfileSpec>, name: &str, bon
             "write one of its ports",
         );
     }
-    let watches_by_arp = bond.arp_interval.is_some_and(|interval| interval > 0);
-    if watches_by_arp
-        && matches!(
-            bond.mode,
-            BondMode::Lacp | BondMode::BalanceTlb | BondMode::BalanceAlb
-        )
-    {
+    let watches_by_arp = bond.watches_by_arp();
+    if watches_by_arp && !bond.mode.takes_arp() {
         say(
             "arpInterval",
             format!("mode {mode} watches its ports by miimon only"),
@@ -211,6 +202,9 @@ fn check_bond(notes: &mut Notes, profile: Read<'_, ProfileSpec>, name: &str, bon
             "",
         );
     }
+    for (field, cure) in out_of_place(bond) {
+        say(field, format!("{field} means nothing here"), cure);
+    }
     let miimon = bond.miimon.unwrap_or(100);
     for (field, delay) in [("upDelay", bond.up_delay), ("downDelay", bond.down_delay)] {
         if delay.is_some_and(|delay| delay > 0 && (miimon == 0 || delay % miimon != 0)) {
@@ -221,6 +215,56 @@ fn check_bond(notes: &mut Notes, profile: Read<'_, ProfileSpec>, name: &str, bon
             );
         }
     }
+}
+
+/// Options that the mode or the rest of the bond does not know, each with what
+/// would make it mean something.
+fn out_of_place(bond: &BondSpec) -> Vec<(&'static str, &'static str)> {
+    let mode = bond.mode;
+    let by_load = "write mode: balance-tlb or balance-alb, or take it out";
+    let by_arp = "give arpInterval and arpTargets, or take it out";
+    let rules = [
+        (
+            bond.primary_reselect.is_some() && bond.primary.is_none(),
+            "primaryReselect",
+            "name the primary port, or take it out",
+        ),
+        (
+            bond.fail_over_mac.is_some() && mode != BondMode::ActiveBackup,
+            "failOverMac",
+            "write mode: active-backup, or take it out",
+        ),
+        (
+            bond.arp_validate.is_some() && !bond.watches_by_arp(),
+            "arpValidate",
+            by_arp,
+        ),
+        (
+            bond.arp_all_targets.is_some() && bond.arp_validate.is_none(),
+            "arpAllTargets",
+            "say what is validated by arpValidate, or take it out",
+        ),
+        (
+            bond.learn_packet_interval.is_some() && !mode.balances_by_load(),
+            "learnPacketInterval",
+            by_load,
+        ),
+        (
+            bond.dynamic_load_balancing.is_some() && !mode.balances_by_load(),
+            "dynamicLoadBalancing",
+            by_load,
+        ),
+        (
+            bond.packets_per_port.is_some() && mode != BondMode::BalanceRr,
+            "packetsPerPort",
+            "write mode: balance-rr, or take it out",
+        ),
+    ];
+    rules
+        .into_iter()
+        .filter(|(is_wrong, ..)| *is_wrong)
+        .map(|(_, field, cure)| (field, cure))
+        .collect()
 }
 
 /// Whether all profiles of a pool together make a whole network.

@@ -72,6 +72,24 @@ fn interfaces_and_bonds() {
             "a: {bond: {ports: [b], upDelay: 150}}",
             vec![(7, "no multiple of miimon")],
         ),
+        (
+            "a: {bond: {ports: [b], learnPacketInterval: 5, arpValidate: all}}",
+            vec![
+                (7, "learnPacketInterval means nothing"),
+                (7, "arpValidate means nothing"),
+            ],
+        ),
+        (
+            "a: {bond: {ports: [b], mode: balance-alb, primaryReselect: better, failOverMac: follow}}",
+            vec![
+                (7, "primaryReselect means nothing"),
+                (7, "failOverMac means nothing"),
+            ],
+        ),
+        (
+            "a: {bond: {ports: [b], gratuitousArp: 256}}",
+            vec![(7, "256")],
+        ),
     ] {
         check(
             &profile(&format!("  network:\n    interfaces:\n      {spec}")),

@@ -71,7 +71,7 @@ fn common(spec: &Value, script: &str) -> Option<Map<String, Value>> {
 }
 
 fn bond(spec: &Value) -> Value {
-    const PARAMETERS: [(&str, &str); 9] = [
+    const PARAMETERS: [(&str, &str); 22] = [
         ("mode", "mode"),
         ("lacp-rate", "lacpRate"),
         ("mii-monitor-interval", "miimon"),
@@ -81,6 +81,19 @@ fn bond(spec: &Value) -> Value {
         ("ad-select", "adSelect"),
         ("min-links", "minLinks"),
         ("primary", "primary"),
+        ("primary-reselect-policy", "primaryReselect"),
+        ("fail-over-mac-policy", "failOverMac"),
+        ("arp-interval", "arpInterval"),
+        ("arp-ip-targets", "arpTargets"),
+        ("arp-validate", "arpValidate"),
+        ("arp-all-targets", "arpAllTargets"),
+        ("gratuitous-arp", "gratuitousArp"),
+        ("resend-igmp", "resendIgmp"),
+        ("learn-packet-interval", "learnPacketInterval"),
+        ("packets-per-slave", "packetsPerPort"),
+        ("packets-per-member", "packetsPerPort"),
+        ("all-slaves-active", "allPortsActive"),
+        ("all-members-active", "allPortsActive"),
     ];
     let mut bond = Map::new();
     bond.insert("ports".into(), at(spec, &["interfaces"]).clone());

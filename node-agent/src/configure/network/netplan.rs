@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use boot_proto::boot_config::NetworkConfig;
 use boot_proto::resources::{
-    AdSelect, BondSpec, LacpRate, RouteSpec, RouteTarget, TransmitHashPolicy,
+    AdSelect, ArpAllTargets, ArpValidate, BondSpec, FailOverMac, LacpRate, PrimaryReselect,
+    RouteSpec, RouteTarget, TransmitHashPolicy,
 };
 
 use super::resolve::{Interface, Kind};
@@ -75,11 +76,16 @@ fn bond_keys(text: &mut String, bond: &BondSpec, primary: Option<&str>) {
             let _ = writeln!(text, "        {key}: {value}");
         }
     };
+    let word = |word: Option<&'static str>| word.map(str::to_owned);
     key("mode", Some(bond.mode.word().to_owned()));
-    if bond.arp_interval.unwrap_or(0) > 0 {
+    if bond.watches_by_arp() {
         key("arp-interval", bond.arp_interval.map(|ms| ms.to_string()));
         let targets: Vec<String> = bond.arp_targets.iter().map(ToString::to_string).collect();
         key("arp-ip-targets", Some(format!("[{}]", targets.join(", "))));
+        let validate = bond.arp_validate.map(ArpValidate::word);
+        key("arp-validate", word(validate));
+        let all_targets = bond.arp_all_targets.map(ArpAllTargets::word);
+        key("arp-all-targets", word(all_targets));
     } else {
         key(
             "mii-monitor-interval",
@@ -88,19 +94,25 @@ fn bond_keys(text: &mut String, bond: &BondSpec, primary: Option<&str>) {
         key("up-delay", bond.up_delay.map(|ms| ms.to_string()));
         key("down-delay", bond.down_delay.map(|ms| ms.to_string()));
     }
-    key(
-        "lacp-rate",
-        bond.lacp_rate.map(|rate| LacpRate::word(rate).to_owned()),
-    );
+    key("lacp-rate", word(bond.lacp_rate.map(LacpRate::word)));
     let policy = bond.transmit_hash_policy.map(TransmitHashPolicy::word);
-    key("transmit-hash-policy", policy.map(str::to_owned));
-    key(
-        "ad-select",
-        bond.ad_select
-            .map(|select| AdSelect::word(select).to_owned()),
-    );
+    key("transmit-hash-policy", word(policy));
+    key("ad-select", word(bond.ad_select.map(AdSelect::word)));
     key("min-links", bond.min_links.map(|count| count.to_string()));
     key("primary", primary.map(|name| format!("{name:?}")));
+    let reselect = bond.primary_reselect.map(PrimaryReselect::word);
+    key("primary-reselect-policy", word(reselect));
+    let choice = bond.fail_over_mac.map(FailOverMac::word);
+    key("fail-over-mac-policy", word(choice));
+    let number = |value: Option<u32>| value.map(|value| value.to_string());
+    key("gratuitous-arp", number(bond.gratuitous_arp.map(u32::from)));
+    key("resend-igmp", number(bond.resend_igmp.map(u32::from)));
+    key("learn-packet-interval", number(bond.learn_packet_interval));
+    // Later releases have other words for these two, and take the old ones.
+    let packets = bond.packets_per_port.map(u32::from);
+    key("packets-per-slave", number(packets));
+    let all = bond.all_ports_active.map(|all| all.to_string());
+    key("all-slaves-active", all);
     let at = text.rfind("        mode: ").unwrap_or(text.len());
     text.insert_str(at, "      parameters:\n");
 }

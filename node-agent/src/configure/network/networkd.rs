@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use boot_proto::boot_config::NetworkConfig;
-use boot_proto::resources::{BondSpec, RouteTarget};
+use boot_proto::resources::{
+    AdSelect, ArpAllTargets, ArpValidate, BondSpec, FailOverMac, LacpRate, PrimaryReselect,
+    RouteTarget, TransmitHashPolicy,
+};
 
 use super::resolve::{Interface, Kind};
 
@@ -55,29 +58,63 @@ fn bond(bond: &BondSpec) -> String {
         }
     };
     let ms = |value: Option<u32>| value.map(|ms| format!("{ms}ms"));
-    if bond.arp_interval.unwrap_or(0) > 0 {
+    let word = |word: Option<&'static str>| word.map(str::to_owned);
+    let yes = |value: Option<bool>| value.map(|yes| if yes { "yes" } else { "no" }.to_owned());
+    if bond.watches_by_arp() {
         key("ARPIntervalSec", ms(bond.arp_interval));
         let targets: Vec<String> = bond.arp_targets.iter().map(ToString::to_string).collect();
         key("ARPIPTargets", Some(targets.join(" ")));
+        let validate = bond.arp_validate.map(ArpValidate::word);
+        key("ARPValidate", word(validate));
+        let all_targets = bond.arp_all_targets.map(ArpAllTargets::word);
+        key("ARPAllTargets", word(all_targets));
     } else {
         key("MIIMonitorSec", ms(Some(bond.miimon.unwrap_or(100))));
         key("UpDelaySec", ms(bond.up_delay));
         key("DownDelaySec", ms(bond.down_delay));
     }
-    key(
-        "LACPTransmitRate",
-        bond.lacp_rate.map(|rate| rate.word().to_owned()),
-    );
-    let policy = bond
-        .transmit_hash_policy
-        .map(|policy| policy.word().to_owned());
-    key("TransmitHashPolicy", policy);
-    key(
-        "AdSelect",
-        bond.ad_select.map(|select| select.word().to_owned()),
-    );
+    key("LACPTransmitRate", word(bond.lacp_rate.map(LacpRate::word)));
+    let policy = bond.transmit_hash_policy.map(TransmitHashPolicy::word);
+    key("TransmitHashPolicy", word(policy));
+    key("AdSelect", word(bond.ad_select.map(AdSelect::word)));
     key("MinLinks", bond.min_links.map(|count| count.to_string()));
+    let reselect = bond.primary_reselect.map(PrimaryReselect::word);
+    key("PrimaryReselectPolicy", word(reselect));
+    let choice = bond.fail_over_mac.map(FailOverMac::word);
+    key("FailOverMACPolicy", word(choice));
+    let number = |value: Option<u32>| value.map(|value| value.to_string());
+    key("GratuitousARP", number(bond.gratuitous_arp.map(u32::from)));
+    key("ResendIGMP", number(bond.resend_igmp.map(u32::from)));
+    let secs = bond.learn_packet_interval;
+    key("LearnPacketIntervalSec", number(secs));
+    let packets = bond.packets_per_port.map(u32::from);
+    key("PacketsPerSlave", number(packets));
+    key("AllSlavesActive", yes(bond.all_ports_active));
+    key(
+        "DynamicTransmitLoadBalancing",
+        yes(bond.dynamic_load_balancing),
+    );
     text
+}
+
+/// What netplan has no word for, as additions to the files that it makes: their
+/// names in `/etc/systemd/network`, and texts.
+pub(super) fn beyond_netplan(interfaces: &[Interface]) -> Vec<(String, String)> {
+    let addition = |one: &Interface| {
+        let Kind::Bond { options, .. } = &one.kind else {
+            return None;
+        };
+        let answer = if options.dynamic_load_balancing? {
+            "yes"
+        } else {
+            "no"
+        };
+        Some((
+            format!("10-netplan-{}.netdev.d/50-moonfarm.conf", one.id),
+            format!("[Bond]\nDynamicTransmitLoadBalancing={answer}\n"),
+        ))
+    };
+    interfaces.iter().filter_map(addition).collect()
 }
 
 fn network_file(one: &Interface, all: &[Interface], network: &NetworkConfig) -> String {

@@ -126,26 +126,76 @@ fn netplan_itself_takes_it() {
         println!("skipped: netplan.io is not installed");
         return;
     };
-    let root = tempfile::tempdir().unwrap();
-    let folder = root.path().join("etc/netplan");
+    let made = |spec: serde_json::Value, file: &str| {
+        let root = tempfile::tempdir().unwrap();
+        generate(program, root.path(), &rendered(spec).0);
+        let file = root.path().join("run/systemd/network").join(file);
+        std::fs::read_to_string(file).unwrap()
+    };
+    let lacp = made(advanced(), "10-netplan-bond0.netdev");
+    for line in ["Mode=802.3ad", "LACPTransmitRate=fast"] {
+        assert!(lacp.contains(line), "{lacp}");
+    }
+    for (mode, options, lines) in OPTIONS {
+        let text = format!(
+            r#"{{"interfaces": {{"all": {{"match": {{"name": "eth*"}}}}, 
+            "bond0": {{"bond": {{"ports": ["all"], "mode": "{mode}", {options}}}}}}}}}"#
+        );
+        let spec: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let netdev = made(spec.clone(), "10-netplan-bond0.netdev");
+        let own = rendered(spec).1;
+        let own = own.iter().find(|(name, _)| name.ends_with("bond0.netdev"));
+        let own = &own.unwrap().1;
+        for line in *lines {
+            assert!(netdev.contains(line), "{mode}: {line} in {netdev}");
+            assert!(own.contains(line), "{mode}: {line} in {own}");
+        }
+    }
+}
+
+/// Options of modes, and what systemd-networkd is to read, by netplan as by us.
+const OPTIONS: &[(&str, &str, &[&str])] = &[
+    (
+        "balance-alb",
+        r#""learnPacketInterval": 5, "resendIgmp": 2, "transmitHashPolicy": "layer2+3""#,
+        &[
+            "LearnPacketIntervalSec=5",
+            "ResendIGMP=2",
+            "TransmitHashPolicy=layer2+3",
+        ],
+    ),
+    (
+        "active-backup",
+        r#""failOverMac": "follow", "gratuitousArp": 3, "allPortsActive": true, "arpInterval": 100,
+        "arpTargets": ["10.0.0.1"], "arpValidate": "backup", "arpAllTargets": "all""#,
+        &[
+            "FailOverMACPolicy=follow",
+            "GratuitousARP=3",
+            "AllSlavesActive=",
+            "ARPIPTargets=10.0.0.1",
+            "ARPValidate=backup",
+            "ARPAllTargets=all",
+        ],
+    ),
+    (
+        "balance-rr",
+        r#""packetsPerPort": 7, "minLinks": 2"#,
+        &["PacketsPerSlave=7", "MinLinks=2"],
+    ),
+];
+
+fn generate(program: &str, root: &std::path::Path, text: &str) {
+    let folder = root.join("etc/netplan");
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("10-moonfarm.yaml");
-    std::fs::write(&file, rendered(advanced()).0).unwrap();
+    std::fs::write(&file, text).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&file, mode).unwrap();
     let output = std::process::Command::new(program)
         .arg("--root-dir")
-        .arg(root.path())
+        .arg(root)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let made = root
-        .path()
-        .join("run/systemd/network/10-netplan-bond0.netdev");
-    let made = std::fs::read_to_string(made).unwrap();
-    assert!(
-        made.contains("Mode=802.3ad") && made.contains("LACPTransmitRate=fast"),
-        "{made}"
-    );
+    assert!(output.status.success(), "{text}\n{said}");
 }
