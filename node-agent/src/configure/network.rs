@@ -12,11 +12,13 @@ use std::net::IpAddr;
 
 use boot_proto::boot_config::NetworkConfig;
 
+use self::resolve::{Interface, Kind};
 use super::{Change, Changes, Machine};
 use crate::root_dir::RootView;
 
 const NETPLAN: &str = "/etc/netplan/10-moonfarm.yaml";
 const NETWORKD: &str = "/etc/systemd/network";
+const BOND_RULES: &str = "/etc/udev/rules.d/70-moonfarm-bonds.rules";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
     let network = &machine.config.network;
@@ -40,8 +42,30 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
             changes.add(Change::file(format!("{NETWORKD}/{name}"), text));
         }
     }
+    add_learn_intervals(&interfaces, changes);
     add_wait_online(root, changes);
     add_resolver(network, root, changes);
+}
+
+/// systemd-networkd passes `LearnPacketIntervalSec` on only where there is an ARP
+/// interval, which the modes that it is for cannot have (`netdev/bond.c`).
+fn add_learn_intervals(interfaces: &[Interface], changes: &mut Changes) {
+    let mut rules = String::new();
+    for one in interfaces {
+        if let Kind::Bond { options, .. } = &one.kind
+            && let Some(secs) = options.learn_packet_interval
+        {
+            let _ = writeln!(
+                rules,
+                "ACTION==\"add\", SUBSYSTEM==\"net\", KERNEL==\"{}\", \
+                 ATTR{{bonding/lp_interval}}=\"{secs}\"",
+                one.id
+            );
+        }
+    }
+    if !rules.is_empty() {
+        changes.add(Change::file(BOND_RULES, rules));
+    }
 }
 
 /// The initramfs loaded the NIC's driver, so it is still `eth0` when netplan's
