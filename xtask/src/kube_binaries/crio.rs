@@ -8,15 +8,27 @@ use anyhow::{Context, Result, bail};
 
 use super::go;
 use crate::cache;
+use crate::packages::{self, Package};
 use crate::run::{output, run, say};
 
 /// Folder with go.mod, in the checkout.
 const MODULE: &str = "deploy/kubernetes/crio";
 const SOURCE: &str = "github.com/cri-o/cri-o";
-/// Without the libraries that a build host may lack: image signatures are checked by
-/// Go's own OpenPGP, and there are no btrfs snapshots, OSTree or seccomp notifiers.
+/// With seccomp, whose profiles pods ask for. Image signatures are checked by Go's own
+/// OpenPGP, and there are neither btrfs snapshots nor OSTree.
 const TAGS: &str =
-    "containers_image_openpgp containers_image_ostree_stub exclude_graphdriver_btrfs";
+    "seccomp containers_image_openpgp containers_image_ostree_stub exclude_graphdriver_btrfs";
+/// What it is compiled with.
+const NEEDED: &[Package] = &[
+    Package {
+        name: "libseccomp-dev",
+        program: "/usr/include/seccomp.h",
+    },
+    Package {
+        name: "pkg-config",
+        program: "pkg-config",
+    },
+];
 
 /// The folder with `crio` and `pinns`, made if it is not there.
 ///
@@ -27,9 +39,10 @@ pub fn provide() -> Result<PathBuf> {
     let digest = go::recipe_digest(&recipe, &["go.mod", "go.sum"])?;
     let folder = cache::folder()?
         .join("tools")
-        .join(format!("crio-{digest}"));
+        .join(format!("crio-seccomp-{digest}"));
     cache::make_once(&folder, |partial| {
         go::check_go("1.25.0")?;
+        packages::need(NEEDED)?;
         build_crio(&recipe, partial)?;
         build_pinns(&recipe, partial)
     })?;
