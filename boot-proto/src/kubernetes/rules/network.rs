@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Patch, patch, rule};
 
 /// What the driver would refuse, or silently ignore (`bond_options.c`).
-const BOND: [(&str, &str); 6] = [
+const BOND: [(&str, &str); 9] = [
     (
         "has(self.ports) && self.ports.size() > 0",
         "a bond without ports: list the interfaces it bundles",
@@ -30,6 +30,18 @@ const BOND: [(&str, &str); 6] = [
     (
         "[has(self.upDelay) ? self.upDelay : 0, has(self.downDelay) ? self.downDelay : 0].all(delay, delay == 0 || (!has(self.miimon) && delay % 100 == 0) || (has(self.miimon) && self.miimon > 0 && delay % self.miimon == 0))",
         "upDelay and downDelay are multiples of miimon (100 ms when left out): the kernel would round them down",
+    ),
+    (
+        "!(has(self.primaryReselect) && !has(self.primary)) && !(has(self.failOverMac) && self.mode != 'active-backup') && !(has(self.packetsPerPort) && self.mode != 'balance-rr')",
+        "primaryReselect wants a primary, failOverMac the mode active-backup, packetsPerPort the mode balance-rr",
+    ),
+    (
+        "!(has(self.learnPacketInterval) || has(self.dynamicLoadBalancing)) || self.mode in ['balance-tlb', 'balance-alb']",
+        "learnPacketInterval and dynamicLoadBalancing mean something in the modes balance-tlb and balance-alb only",
+    ),
+    (
+        "!(has(self.arpValidate) && !(has(self.arpInterval) && self.arpInterval > 0)) && !(has(self.arpAllTargets) && !has(self.arpValidate))",
+        "arpValidate wants arpInterval and arpTargets, arpAllTargets wants arpValidate",
     ),
 ];
 
