@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use boot_proto::dhcp::{MAX_MESSAGE_BYTES, Message, MessageType, SERVER_PORT, code, relay};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::site::{mac_of, relay_of};
 
 /// Waits for an answer, as firmware has them (PXE 2.1 §2.2.2).
 const WAITS: [u64; 4] = [4, 8, 16, 32];
+
+/// Room for an answer to each of some 10,000 nodes.
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
 /// What a node does at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +49,12 @@ impl Relay {
     /// # Errors
     /// When port 67 cannot be had.
     pub fn start(server: Ipv4Addr) -> Result<Arc<Self>> {
+        let socket = UdpSocket::bind(("0.0.0.0", SERVER_PORT))?;
+        // One socket stands for the relays of all racks: the usual room is for 200
+        // answers, and while the nodes begin it is read late.
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES)?;
         let relay = Arc::new(Self {
-            socket: UdpSocket::bind(("0.0.0.0", SERVER_PORT))?,
+            socket,
             server: (server, SERVER_PORT).into(),
             waiting: Mutex::default(),
         });
