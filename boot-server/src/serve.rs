@@ -11,6 +11,7 @@ use std::time::Duration;
 use boot_proto::api::BootView;
 use boot_proto::report::Phase;
 use boot_proto::resources::{ClusterSpec, DhcpMode, Object};
+use kube_access::AccessError;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ use crate::host_keys::HostKeys;
 use crate::http::{App, BearerToken, Rate, TlsError, TlsFiles, Transfers};
 use crate::images::{ImageError, ImageStore, chain};
 use crate::inventory::Inventory;
-use crate::kubernetes::{ApiServer, KubernetesError, KubernetesOptions, Store};
+use crate::kubernetes::{ApiServer, KubernetesOptions, Store};
 use crate::loaders::BootFiles;
 use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
@@ -99,7 +100,7 @@ pub enum ServeError {
     Leases(#[from] LeaseStoreError),
     /// The API server cannot be used as the store.
     #[error(transparent)]
-    Kubernetes(#[from] KubernetesError),
+    Kubernetes(#[from] AccessError),
     /// The manifests are wrong.
     #[error(transparent)]
     Farm(#[from] FarmError),

@@ -17,7 +17,7 @@ use crate::drivers::excerpt;
 pub enum PublishError {
     /// The API server failed.
     #[error(transparent)]
-    Kubernetes(crate::kubernetes::KubernetesError),
+    Kubernetes(kube_access::AccessError),
     /// The token cannot be read.
     #[error("the token for boot-server")]
     Token(#[source] ConfigError),

@@ -11,6 +11,7 @@ use boot_proto::ids::name_mistake;
 use boot_proto::manifest::SourceFile;
 use boot_proto::resources::API_VERSION;
 use clap::Args;
+use kube_access::Place;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -60,12 +61,8 @@ pub(super) struct AdoptArgs {
     /// The resources are in a Kubernetes API server.
     #[arg(long)]
     kubernetes: bool,
-    /// Kubeconfig of that API server. Without it KUBECONFIG.
-    #[arg(long, value_name = "FILE", requires = "kubernetes")]
-    kubeconfig: Option<PathBuf>,
-    /// Namespace of the resources. Without it that of the kubeconfig.
-    #[arg(long, value_name = "NAME", requires = "kubernetes")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -162,22 +159,28 @@ fn in_kubernetes(args: AdoptArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let options = KubernetesOptions {
-        kubeconfig: args.kubeconfig.clone(),
-        namespace: args.namespace.clone(),
+        place: args.place.clone(),
         server: String::new(),
     };
     runtime.block_on(async {
         let api = ApiServer::open(&options).await?;
         if args.name.as_ref().is_none_or(|name| *name == args.machine) {
             let spec = manifest(&MachineView::default(), &args)["spec"].take();
-            return api.adopt(&args.machine, &args.pool, &spec).await;
+            return anyhow::Ok(api.adopt(&args.machine, &args.pool, &spec).await?);
         }
         // An object cannot be given another name: a new one declares what was found.
+        let Some(spec) = api.found(&args.machine).await? else {
+            bail!(
+                "Machine {} is declared already, and an object keeps its name: leave --name out, \
+                 and write --hostname for another node name",
+                args.machine
+            );
+        };
         let machine = MachineView {
-            spec: api.found(&args.machine).await?,
+            spec,
             ..MachineView::default()
         };
-        api.declare(&args.pool, manifest(&machine, &args)).await
+        Ok(api.declare(&args.pool, manifest(&machine, &args)).await?)
     })?;
     let name = args.name.as_ref().unwrap_or(&args.machine);
     print(&format!(
@@ -198,8 +201,7 @@ mod tests {
             hostname: None,
             manifests: None,
             kubernetes: false,
-            kubeconfig: None,
-            namespace: None,
+            place: Place::default(),
             server: ServerArgs {
                 server: String::new(),
                 token_file: None,

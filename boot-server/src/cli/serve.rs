@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use kube_access::Place;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,13 +44,8 @@ pub(super) struct ServeArgs {
     /// learned; several boot-servers can then serve the same network.
     #[arg(long)]
     kubernetes: bool,
-    /// Kubeconfig of that API server. Without it the pod's service account, or
-    /// KUBECONFIG.
-    #[arg(long, value_name = "FILE", requires = "kubernetes")]
-    kubeconfig: Option<PathBuf>,
-    /// Namespace of the resources. Without it that of the kubeconfig or pod.
-    #[arg(long, value_name = "NAME", requires = "kubernetes")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    place: Place,
     /// What this server calls itself among several. Without it the host name.
     #[arg(
         long,
@@ -116,8 +112,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     arenas::keep_few();
     let kubernetes = args.kubernetes.then(|| KubernetesOptions {
-        kubeconfig: args.kubeconfig,
-        namespace: args.namespace,
+        place: args.place,
         server: args.server_name.unwrap_or_else(host_name),
     });
     let options = ServeOptions {

@@ -5,9 +5,9 @@ use boot_proto::kubernetes::status::MachineStatus;
 use boot_proto::resources::{API_VERSION, Kind, MachineSpec};
 use boot_proto::time::WallClock;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube_access::AccessError;
 use serde_json::{Value, json};
 
-use super::KubernetesError;
 use super::api::ApiServer;
 use super::machines::learned;
 use super::mirror::declaration;
@@ -20,12 +20,7 @@ impl ApiServer {
     ///
     /// # Errors
     /// When there is no such Machine or pool, or the API server refuses.
-    pub async fn adopt(
-        &self,
-        machine: &str,
-        pool: &str,
-        spec: &Value,
-    ) -> Result<(), KubernetesError> {
+    pub async fn adopt(&self, machine: &str, pool: &str, spec: &Value) -> Result<(), AccessError> {
         self.look_for(Kind::NodePool, pool).await?;
         self.look_for(Kind::Machine, machine).await?;
         let object = json!({
@@ -43,15 +38,14 @@ impl ApiServer {
             .map(drop)
     }
 
-    /// By what a machine that nobody declared is recognised.
+    /// By what a machine is recognised that nobody declared; `None` where somebody
+    /// did.
     ///
     /// # Errors
-    /// When there is no such Machine, or somebody declared it.
-    pub async fn found(&self, machine: &str) -> Result<MachineSpec, KubernetesError> {
+    /// When there is no such Machine, or the API server refuses.
+    pub async fn found(&self, machine: &str) -> Result<Option<MachineSpec>, AccessError> {
         let object = self.look_for(Kind::Machine, machine).await?;
-        recognised_by(machine, &object).ok_or_else(|| KubernetesError::Declared {
-            machine: machine.to_owned(),
-        })
+        Ok(recognised_by(machine, &object))
     }
 
     /// Declares a Machine that is not there, where `pool` is there. boot-server
@@ -61,9 +55,9 @@ impl ApiServer {
     /// # Errors
     /// When there is no such pool, there is one of that name, or the API server
     /// refuses.
-    pub async fn declare(&self, pool: &str, machine: Value) -> Result<(), KubernetesError> {
+    pub async fn declare(&self, pool: &str, machine: Value) -> Result<(), AccessError> {
         self.look_for(Kind::NodePool, pool).await?;
-        let wrong = |source| KubernetesError::Call {
+        let wrong = |source| AccessError::Call {
             doing: "writing a Machine".to_owned(),
             source: Box::new(kube::Error::SerdeError(source)),
         };
@@ -80,7 +74,7 @@ impl ApiServer {
             .map(drop)
     }
 
-    async fn look_for(&self, kind: Kind, name: &str) -> Result<DynamicObject, KubernetesError> {
+    async fn look_for(&self, kind: Kind, name: &str) -> Result<DynamicObject, AccessError> {
         let objects = self.objects(kind.name(), plural(kind));
         let call = objects.get(name);
         self.call(|| format!("looking for {kind} {name}"), call)

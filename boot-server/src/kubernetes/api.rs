@@ -2,19 +2,16 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use boot_proto::kubernetes::{GROUP, VERSION};
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube_access::{Access, AccessError, Place};
 use serde_json::Value;
 
-use super::KubernetesError;
 use crate::tokens::Secrets;
 
 /// How long one call may take.
@@ -23,10 +20,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Where the store is.
 #[derive(Clone, Debug, Default)]
 pub struct KubernetesOptions {
-    /// Kubeconfig file; without one the pod's service account, or `KUBECONFIG`.
-    pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the resources; without one that of the kubeconfig or pod.
-    pub namespace: Option<String>,
+    /// The API server and the namespace of the resources.
+    pub place: Place,
     /// What this server calls itself in claims and Events.
     pub server: String,
 }
@@ -57,21 +52,15 @@ impl ApiServer {
     ///
     /// # Errors
     /// When there is none that can be used.
-    pub async fn open(options: &KubernetesOptions) -> Result<Self, KubernetesError> {
-        let mut config = config(options.kubeconfig.as_deref()).await?;
-        config.connect_timeout = Some(CALL_TIMEOUT);
-        config.default_retry = false;
-        let namespace = options
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config).map_err(|error| KubernetesError::Config {
-            path: options.kubeconfig.clone(),
-            source: Box::new(error),
-        })?;
+    pub async fn open(options: &KubernetesOptions) -> Result<Self, AccessError> {
+        let adjust = |config: &mut kube::Config| {
+            config.connect_timeout = Some(CALL_TIMEOUT);
+            config.default_retry = false;
+        };
+        let Access { client, namespace } = options.place.connect(adjust).await?;
         Ok(Self {
             client,
-            namespace: namespace.into(),
+            namespace,
             server: options.server.as_str().into(),
             away: Arc::default(),
             requests: Arc::default(),
@@ -81,9 +70,7 @@ impl ApiServer {
     /// The objects of one of our kinds.
     #[must_use]
     pub fn objects(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk(GROUP, VERSION, kind);
-        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        kube_access::objects(&self.client, &self.namespace, kind, plural)
     }
 
     /// Whether the last call got no answer. Until one does, nothing that needs
@@ -107,18 +94,9 @@ impl ApiServer {
         &self,
         doing: impl FnOnce() -> String,
         call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, KubernetesError> {
+    ) -> Result<T, AccessError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(answer) => answer.map_err(|source| KubernetesError::Call {
-                doing: doing(),
-                source: Box::new(source),
-            }),
-            Err(_) => Err(KubernetesError::Late {
-                doing: doing(),
-                seconds: CALL_TIMEOUT.as_secs(),
-            }),
-        };
+        let answer = kube_access::call(CALL_TIMEOUT, doing, call).await;
         self.note(answer.as_ref().err());
         answer
     }
@@ -133,7 +111,7 @@ impl ApiServer {
         name: &str,
         manager: &str,
         object: &Value,
-    ) -> Result<DynamicObject, KubernetesError> {
+    ) -> Result<DynamicObject, AccessError> {
         let parameters = PatchParams::apply(manager).force();
         let patch = Patch::Apply(object);
         let call = api.patch_status(name, &parameters, &patch);
@@ -155,8 +133,8 @@ impl ApiServer {
         }
     }
 
-    fn note(&self, error: Option<&KubernetesError>) {
-        let is_away = error.is_some_and(KubernetesError::is_away);
+    fn note(&self, error: Option<&AccessError>) {
+        let is_away = error.is_some_and(AccessError::is_away);
         if self.away.swap(is_away, Ordering::Relaxed) == is_away {
             return;
         }
@@ -189,20 +167,4 @@ impl Secrets for ApiServer {
             String::from_utf8(value.0).map_err(|_| format!("{key} of Secret {name} is no text"))
         })
     }
-}
-
-async fn config(path: Option<&Path>) -> Result<kube::Config, KubernetesError> {
-    let wrong = |source: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config {
-        path: path.map(Path::to_owned),
-        source,
-    };
-    let Some(file) = path else {
-        return kube::Config::infer()
-            .await
-            .map_err(|error| wrong(Box::new(error)));
-    };
-    let file = Kubeconfig::read_from(file).map_err(|error| wrong(Box::new(error)))?;
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| wrong(Box::new(error)))
 }

@@ -20,6 +20,7 @@ use futures_util::{StreamExt as _, stream};
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
+use kube_access::AccessError;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -316,7 +317,7 @@ impl Claims {
     }
 
     /// Says once for each time that the API server is away, and counts.
-    fn refuse(&self, change: &Change, error: &super::KubernetesError) {
+    fn refuse(&self, change: &Change, error: &AccessError) {
         let mut state = self.lock();
         state.refused += 1;
         let is_first = state.refused == 1 || !error.is_away();
@@ -363,7 +364,7 @@ impl LeaseStore for Claims {
                     held: Some(held),
                 }),
                 Plan::Write { .. } if self.api.is_away() => {
-                    let error = super::KubernetesError::Late {
+                    let error = AccessError::Late {
                         doing: format!("claiming {address}"),
                         seconds: 0,
                     };

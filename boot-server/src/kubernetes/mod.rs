@@ -11,7 +11,6 @@ mod api;
 mod cache;
 mod claims;
 mod declare;
-mod error;
 mod events;
 mod heartbeat;
 mod machines;
@@ -24,7 +23,6 @@ mod verdicts;
 
 pub use api::{ApiServer, KubernetesOptions};
 pub use claims::Claims;
-pub use error::KubernetesError;
 pub use store::Store;
 
 /// Field manager of what boot-server writes.

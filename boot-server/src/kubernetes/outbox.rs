@@ -10,13 +10,14 @@ use boot_proto::kubernetes::FOUND_LABEL;
 use boot_proto::resources::API_VERSION;
 use futures_util::{StreamExt as _, stream};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube_access::AccessError;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::MANAGER;
 use super::api::ApiServer;
 use super::machines::is_news;
 use super::unsent::Unsent;
-use super::{KubernetesError, MANAGER};
 
 /// Pause between rounds, in which a boot's steps gather.
 const ROUND: Duration = Duration::from_millis(500);
@@ -142,12 +143,7 @@ impl Outbox {
             .await;
     }
 
-    fn conclude(
-        &self,
-        name: &str,
-        written: &Waiting,
-        done: Result<Option<Value>, KubernetesError>,
-    ) {
+    fn conclude(&self, name: &str, written: &Waiting, done: Result<Option<Value>, AccessError>) {
         let mut inner = self.lock();
         let keeps_waiting = match done {
             Ok(status) => {
@@ -187,7 +183,7 @@ async fn say(
     objects: &Api<DynamicObject>,
     name: &str,
     status: &Value,
-) -> Result<Option<Value>, KubernetesError> {
+) -> Result<Option<Value>, AccessError> {
     let object = json!({
         "apiVersion": API_VERSION,
         "kind": "Machine",
@@ -211,7 +207,7 @@ async fn make(
     api: &ApiServer,
     objects: &Api<DynamicObject>,
     name: &str,
-) -> Result<(), KubernetesError> {
+) -> Result<(), AccessError> {
     let object = json!({
         "apiVersion": API_VERSION,
         "kind": "Machine",
@@ -230,7 +226,7 @@ async fn delete(
     api: &ApiServer,
     objects: &Api<DynamicObject>,
     name: &str,
-) -> Result<Option<Value>, KubernetesError> {
+) -> Result<Option<Value>, AccessError> {
     let parameters = DeleteParams::default();
     let call = objects.delete(name, &parameters);
     match api.call(|| format!("deleting Machine {name}"), call).await {
@@ -282,7 +278,7 @@ mod tests {
         put(&outbox, "a", phase("root"));
         outbox.conclude("a", &phase("image"), Ok(Some(json!({"phase": "image"}))));
         assert_eq!(outbox.lock().waiting["a"], phase("root"));
-        let away = KubernetesError::Late {
+        let away = AccessError::Late {
             doing: "writing".into(),
             seconds: 3,
         };

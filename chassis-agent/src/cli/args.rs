@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::kubernetes::Published;
 use boot_proto::quantity::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kube_access::Place;
 
 use crate::drivers::{BootTarget, PowerAction, Slot};
 
@@ -212,12 +213,9 @@ pub struct RunArgs {
     /// machines there; of several agents one works
     #[arg(long, conflicts_with_all = ["manifests", "boot_server"])]
     pub kubernetes: bool,
-    /// Kubeconfig of that API server; without it the pod's service account, or KUBECONFIG
-    #[arg(long, value_name = "FILE", requires = "kubernetes")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the resources; without it that of the kubeconfig or pod
-    #[arg(long, value_name = "NAME", requires = "kubernetes")]
-    pub namespace: Option<String>,
+    /// Where that API server is
+    #[command(flatten)]
+    pub place: Place,
     /// What machines are registered as: our own Machines, or dnsmasq-controller's
     /// DhcpHosts (then nothing is ordered)
     #[arg(long, value_enum, default_value = "machines")]

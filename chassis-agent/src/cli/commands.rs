@@ -98,8 +98,7 @@ pub(super) async fn run(args: &RunArgs) -> anyhow::Result<()> {
         kubernetes: args
             .kubernetes
             .then(|| crate::kubernetes::KubernetesOptions {
-                kubeconfig: args.kubeconfig.clone(),
-                namespace: args.namespace.clone(),
+                place: args.place.clone(),
                 publish: args.publish,
             }),
         boot_server: args.boot_server.clone().unwrap_or_default(),

@@ -1,17 +1,17 @@
 //! The API server: what is watched, and the calls.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot_proto::kubernetes::{GROUP, VERSION, plural};
+use boot_proto::kubernetes::plural;
 use boot_proto::resources::{ChassisSpec, Kind, Object};
 use futures_util::StreamExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{Api, DynamicObject};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use kube_access::{Access, AccessError};
 use tokio::task::JoinHandle;
 
 use super::KubernetesOptions;
@@ -22,30 +22,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why the API server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
-    /// The kubeconfig, or what a pod has in its place, cannot be used.
-    #[error("the kubeconfig {} cannot be used", .path.as_ref().map_or_else(|| "of this pod or KUBECONFIG".to_owned(), |path| path.display().to_string()))]
-    Config {
-        /// The file, where one was named.
-        path: Option<PathBuf>,
-        /// Why not.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A call failed.
-    #[error("{doing} at the API server")]
-    Call {
-        /// What was tried.
-        doing: String,
-        /// Why it failed.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// A call took too long.
-    #[error("{doing} at the API server: no answer within {} s", CALL_TIMEOUT.as_secs())]
-    Late {
-        /// What was tried.
-        doing: String,
-    },
+    /// The API server does not answer, or refuses.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A Secret lacks what is wanted of it.
     #[error("Secret {name} has neither password nor ssh-privatekey")]
     Secret {
@@ -63,20 +42,6 @@ pub enum KubernetesError {
         #[source]
         source: std::io::Error,
     },
-}
-
-impl KubernetesError {
-    /// The HTTP status that the API server refused with.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Call { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
 }
 
 /// The API server with what is watched of it; clones share it.
@@ -100,16 +65,8 @@ impl Cluster {
         options: &KubernetesOptions,
     ) -> Result<(Self, Vec<JoinHandle<()>>), KubernetesError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = config(options.kubeconfig.as_deref()).await?;
-        config.connect_timeout = Some(CALL_TIMEOUT);
-        let namespace = options
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config).map_err(|error| KubernetesError::Config {
-            path: options.kubeconfig.clone(),
-            source: Box::new(error),
-        })?;
+        let adjust = |config: &mut kube::Config| config.connect_timeout = Some(CALL_TIMEOUT);
+        let Access { client, namespace } = options.place.connect(adjust).await?;
         let watched = |kind: Kind| watch(objects(&client, &namespace, kind), kind);
         let (chassis, watch_chassis) = watched(Kind::Chassis);
         let (machines, watch_machines) = watched(Kind::Machine);
@@ -130,7 +87,7 @@ impl Cluster {
         }
         let cluster = Self {
             client,
-            namespace: namespace.into(),
+            namespace,
             chassis,
             machines,
             pools,
@@ -164,14 +121,11 @@ impl Cluster {
 }
 
 fn objects(client: &kube::Client, namespace: &str, kind: Kind) -> Api<DynamicObject> {
-    let of = GroupVersionKind::gvk(GROUP, VERSION, kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&of, plural(kind));
-    Api::namespaced_with(client.clone(), namespace, &resource)
+    kube_access::objects(client, namespace, kind.name(), plural(kind))
 }
 
 fn watch(api: Api<DynamicObject>, kind: Kind) -> (Store<DynamicObject>, JoinHandle<()>) {
-    let of = GroupVersionKind::gvk(GROUP, VERSION, kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&of, plural(kind));
+    let resource = kube_access::resource(kind.name(), plural(kind));
     let writer = reflector::store::Writer::new(resource);
     let store = writer.as_reader();
     let stream = watcher(api, watcher::Config::default())
@@ -194,28 +148,6 @@ fn watch(api: Api<DynamicObject>, kind: Kind) -> (Store<DynamicObject>, JoinHand
 pub async fn call<T>(
     doing: impl FnOnce() -> String,
     call: impl Future<Output = kube::Result<T>>,
-) -> Result<T, KubernetesError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(answer) => answer.map_err(|source| KubernetesError::Call {
-            doing: doing(),
-            source: Box::new(source),
-        }),
-        Err(_) => Err(KubernetesError::Late { doing: doing() }),
-    }
-}
-
-async fn config(path: Option<&Path>) -> Result<kube::Config, KubernetesError> {
-    let wrong = |source: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config {
-        path: path.map(Path::to_owned),
-        source,
-    };
-    let Some(file) = path else {
-        return kube::Config::infer()
-            .await
-            .map_err(|error| wrong(Box::new(error)));
-    };
-    let file = Kubeconfig::read_from(file).map_err(|error| wrong(Box::new(error)))?;
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| wrong(Box::new(error)))
+) -> Result<T, AccessError> {
+    kube_access::call(CALL_TIMEOUT, doing, call).await
 }

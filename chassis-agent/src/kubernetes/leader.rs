@@ -7,8 +7,9 @@ use boot_proto::time::{Monotonic, WallClock};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube_access::AccessError;
 
-use super::api::{Cluster, KubernetesError, call};
+use super::api::{Cluster, call};
 use crate::clock;
 
 /// Name of the Lease.
@@ -136,7 +137,7 @@ impl Leader {
         }
     }
 
-    async fn try_release(&self) -> Result<bool, KubernetesError> {
+    async fn try_release(&self) -> Result<bool, AccessError> {
         let found = call(|| "reading the Lease".into(), self.leases.get_opt(NAME)).await?;
         let Some(mut lease) = found else {
             return Ok(false);
@@ -152,7 +153,7 @@ impl Leader {
         Ok(self.won(written)? == Standing::Works)
     }
 
-    async fn try_turn(&mut self, now: Monotonic) -> Result<Standing, KubernetesError> {
+    async fn try_turn(&mut self, now: Monotonic) -> Result<Standing, AccessError> {
         let found = call(|| "reading the Lease".into(), self.leases.get_opt(NAME)).await?;
         let Some(mut lease) = found else {
             let lease = Lease {
@@ -186,7 +187,7 @@ impl Leader {
         self.won(call(|| "renewing the Lease".into(), written).await)
     }
 
-    fn won(&self, written: Result<Lease, KubernetesError>) -> Result<Standing, KubernetesError> {
+    fn won(&self, written: Result<Lease, AccessError>) -> Result<Standing, AccessError> {
         match written {
             Ok(_) => Ok(Standing::Works),
             Err(error) if error.status() == Some(409) => Ok(Standing::Unknown),

@@ -15,9 +15,8 @@ mod requests;
 mod secrets;
 mod sink;
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
+use kube_access::Place;
 
 pub use api::{Cluster, KubernetesError};
 pub use leader::{Leader, Standing};
@@ -27,10 +26,8 @@ pub use sink::{DhcpHostsSink, MachinesSink};
 /// Where the API server is and what is written there.
 #[derive(Clone, Debug)]
 pub struct KubernetesOptions {
-    /// Kubeconfig file; without one the pod's service account, or `KUBECONFIG`.
-    pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the resources; without one that of the kubeconfig or pod.
-    pub namespace: Option<String>,
+    /// The API server and the namespace of the resources.
+    pub place: Place,
     /// What machines are registered as.
     pub publish: Published,
 }

@@ -15,9 +15,10 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::Store;
+use kube_access::AccessError;
 use serde_json::{Value, json};
 
-use super::api::{Cluster, KubernetesError, call};
+use super::api::{Cluster, call};
 use super::conditions::{are_news, brought_up_to_date, turned};
 use super::dhcp_hosts;
 use super::machines::{Known, Machines, Write, news, orders};
@@ -81,7 +82,7 @@ impl MachinesSink {
         &self,
         chassis: &str,
         seen: &ChassisInventory,
-    ) -> Result<PowerOrders, KubernetesError> {
+    ) -> Result<PowerOrders, AccessError> {
         let now = clock::wall();
         let mut machines = self.machines(chassis, seen);
         for write in news(chassis, seen, &machines, now) {
@@ -155,7 +156,7 @@ impl MachinesSink {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, write: &Write) -> Result<(), KubernetesError> {
+    async fn write(&self, write: &Write) -> Result<(), AccessError> {
         let api = self.cluster.objects(Kind::Machine);
         let name = &write.name;
         let parameters = PatchParams::apply(MANAGER).force();
@@ -256,7 +257,7 @@ impl MachinesSink {
         chassis: &str,
         seen: &ChassisInventory,
         now: WallClock,
-    ) -> Result<(), KubernetesError> {
+    ) -> Result<(), AccessError> {
         let Some(object) = find(&self.cluster.chassis, chassis) else {
             return Ok(());
         };
@@ -346,7 +347,7 @@ impl DhcpHostsSink {
         }
     }
 
-    async fn write(&self, chassis: &str, object: Value) -> Result<(), KubernetesError> {
+    async fn write(&self, chassis: &str, object: Value) -> Result<(), AccessError> {
         let is_there = |written: &HashMap<String, Value>| written.get(chassis) == Some(&object);
         if is_there(&self.written.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());

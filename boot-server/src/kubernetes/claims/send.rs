@@ -6,13 +6,14 @@ use boot_proto::kubernetes::claim::{self, AddressClaimSpec};
 use boot_proto::kubernetes::status::Timestamp;
 use boot_proto::resources::API_VERSION;
 use kube::api::{Api, DynamicObject, PostParams};
+use kube_access::AccessError;
 use serde_json::json;
 
 use super::plan::{Known, Plan, claim_of, plan};
 use super::{Claims, read};
 use crate::clock;
 use crate::dhcp::leases::Lease;
-use crate::kubernetes::{KubernetesError, MANAGER};
+use crate::kubernetes::MANAGER;
 
 /// Tries after somebody was faster.
 const TRIES: usize = 3;
@@ -28,7 +29,7 @@ impl Claims {
         &self,
         address: Ipv4Addr,
         lease: Option<&Lease>,
-    ) -> Result<Option<Lease>, KubernetesError> {
+    ) -> Result<Option<Lease>, AccessError> {
         let Some(lease) = lease else {
             return self.release(address).await.map(|()| None);
         };
@@ -69,7 +70,7 @@ impl Claims {
 
     /// Ends a claim that was given back; the object stays as the memory of who
     /// had the address.
-    async fn release(&self, address: Ipv4Addr) -> Result<(), KubernetesError> {
+    async fn release(&self, address: Ipv4Addr) -> Result<(), AccessError> {
         let Some(known) = self.lock().known.get(&address).cloned() else {
             return Ok(());
         };
@@ -94,7 +95,7 @@ impl Claims {
         objects: &Api<DynamicObject>,
         claim: &AddressClaimSpec,
         replaces: Option<String>,
-    ) -> Result<Known, KubernetesError> {
+    ) -> Result<Known, AccessError> {
         let name = claim::name(claim.address);
         let mut object = json!({
             "apiVersion": API_VERSION,
@@ -107,7 +108,7 @@ impl Claims {
         }
         let doing = || format!("claiming {}", claim.address);
         let object: DynamicObject =
-            serde_json::from_value(object).map_err(|source| KubernetesError::Call {
+            serde_json::from_value(object).map_err(|source| AccessError::Call {
                 doing: doing(),
                 source: Box::new(kube::Error::SerdeError(source)),
             })?;
@@ -133,7 +134,7 @@ impl Claims {
         &self,
         objects: &Api<DynamicObject>,
         address: Ipv4Addr,
-    ) -> Result<(), KubernetesError> {
+    ) -> Result<(), AccessError> {
         let name = claim::name(address);
         let call = objects.get_opt(&name);
         let found = self

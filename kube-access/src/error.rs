@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-/// Why the Kubernetes store cannot be used.
+/// Why the API server cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KubernetesError {
+pub enum AccessError {
     /// The kubeconfig, or what a pod has in its place, cannot be used.
     #[error("{}: it cannot be used", place(.path.as_ref()))]
     Config {
@@ -31,14 +31,6 @@ pub enum KubernetesError {
         /// How long it was waited for.
         seconds: u64,
     },
-    /// A Machine that somebody declared is to have another name.
-    #[error(
-        "Machine {machine} is declared already, and an object keeps its name: take --name out, and say --hostname for another node name"
-    )]
-    Declared {
-        /// Its name.
-        machine: String,
-    },
 }
 
 fn place(path: Option<&PathBuf>) -> String {
@@ -49,13 +41,13 @@ fn place(path: Option<&PathBuf>) -> String {
     }
 }
 
-impl KubernetesError {
+impl AccessError {
     /// Whether the API server itself did not answer, so that nothing can be
     /// concluded from it.
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Config { .. } | Self::Declared { .. } => false,
+            Self::Config { .. } => false,
             Self::Late { .. } => true,
             Self::Call { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) => status.code >= 500 || status.code == 429,
