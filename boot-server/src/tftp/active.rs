@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use boot_proto::tftp::{ErrorCode, Request};
 use boot_proto::time::Monotonic;
@@ -15,6 +16,10 @@ use super::transfer::{Failure, Outcome, Output, Transfer, refusal, wire_number};
 use crate::events::{BootEvent, EventSink};
 use crate::metrics::TftpMetrics;
 
+/// An answer that comes within this is waited for awake: to sleep and to be
+/// woken takes longer.
+pub(super) const QUICK: Duration = Duration::from_micros(100);
+
 /// What all threads have in common.
 pub(super) struct Shared {
     pub files: FileCache,
@@ -22,9 +27,16 @@ pub(super) struct Shared {
     pub metrics: TftpMetrics,
     pub clients: Arc<Clients>,
     pub single_port: bool,
+    pub processors: usize,
 }
 
 impl Shared {
+    /// Whether a thread may wait awake: for so few transfers that half of the
+    /// processors are left to others.
+    pub(super) fn may_stay_awake(&self) -> bool {
+        self.clients.all().saturating_mul(2) <= self.processors
+    }
+
     /// Counts, logs and records the end of a transfer.
     pub(super) fn ended(&self, active: &Active, ending: Ending) {
         let Ending::Told { bytes, error } = ending else {

@@ -17,15 +17,12 @@ use boot_proto::time::Monotonic;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
-use super::active::{Active, Packets, Shared, Step};
+use super::active::{Active, Packets, QUICK, Shared, Step};
 use super::datagram::{RECEIVE_BYTES, Way};
 use crate::clock;
 
 /// What such a thread needs at most.
 const STACK_BYTES: usize = 128 << 10;
-/// An answer that comes within this is waited for awake: to sleep and to be
-/// woken takes longer.
-const QUICK: Duration = Duration::from_micros(100);
 
 /// A transfer as those see it who do not serve it.
 pub(super) struct Apart {
@@ -72,7 +69,6 @@ pub(super) struct Crew {
     state: Mutex<State>,
     wake: Condvar,
     most: usize,
-    processors: usize,
 }
 
 #[derive(Default)]
@@ -93,13 +89,12 @@ impl fmt::Debug for Crew {
 }
 
 impl Crew {
-    /// At most so many, on a host with that many processors.
-    pub(super) fn new(most: usize, processors: usize) -> Arc<Self> {
+    /// At most so many.
+    pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             most,
-            processors,
         })
     }
 
@@ -190,8 +185,7 @@ impl Crew {
                 Step::Wait(until) => until,
                 Step::Over(ending) => return shared.ended(&active, ending),
             };
-            // Half of the processors are for others.
-            let is_awake = shared.clients.all().saturating_mul(2) <= self.processors;
+            let is_awake = shared.may_stay_awake();
             let received = wait.receive(apart, until.since(now), is_awake, &mut buffer);
             if apart.is_given_up.load(Ordering::Relaxed) {
                 return shared.metrics.ended("replaced");

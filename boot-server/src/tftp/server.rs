@@ -66,11 +66,12 @@ impl TftpServer {
                 },
             ),
             single_port: options.single_port,
+            processors,
         });
         let mut server = Self {
             address,
             stop: Arc::default(),
-            crew: Crew::new(own_threads.min(MOST_THREADS), processors),
+            crew: Crew::new(own_threads.min(MOST_THREADS)),
             threads: Vec::new(),
         };
         for socket in sockets {

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use super::active::{Active, Packets, Shared, Step};
+use super::active::{Active, Packets, QUICK, Shared, Step};
 use super::clients::{Full, Seat};
 use super::crew::{Crew, Job};
 use super::datagram::{self, RECEIVE_BYTES, Received, Way};
@@ -67,6 +67,8 @@ pub(super) struct Worker {
     doubtful: VecDeque<(Monotonic, Request, Received)>,
     next_id: u64,
     packets: Packets,
+    /// Whether the last event came quickly.
+    is_quick: bool,
 }
 
 impl Worker {
@@ -93,6 +95,7 @@ impl Worker {
             doubtful: VecDeque::new(),
             next_id: 0,
             packets: Packets::new(),
+            is_quick: false,
         })
     }
 
@@ -100,7 +103,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
         while !self.stop.load(Ordering::Relaxed) {
-            let count = match self.epoll.wait(&mut events, self.patience()) {
+            let count = match self.wait(&mut events) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => {
@@ -119,6 +122,23 @@ impl Worker {
             self.fire(now);
             self.look_again(now);
         }
+    }
+
+    /// Waits for events or for what is due, awake at first where few clients
+    /// answer quickly.
+    fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
+        let begun = clock::monotonic();
+        if self.is_quick && !self.active.is_empty() && self.shared.may_stay_awake() {
+            while clock::monotonic().since(begun) < QUICK {
+                match self.epoll.wait(events, EpollTimeout::ZERO) {
+                    Ok(0) => std::hint::spin_loop(),
+                    waited => return waited,
+                }
+            }
+        }
+        let waited = self.epoll.wait(events, self.patience());
+        self.is_quick = clock::monotonic().since(begun) < QUICK;
+        waited
     }
 
     /// How long nothing is due.
