@@ -12,7 +12,7 @@ use moonfarm_tests::lab::{Namespace, Process, ProcessSpec};
 use moonfarm_tests::wait::until;
 
 use crate::dhcp_host::{kind, receive, udp_within};
-use crate::known_machine::{DECLARED, KnownMachine};
+use crate::known_machine::{ADDRESS, DECLARED, KnownMachine};
 use crate::kubernetes_agent::Lab;
 
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -241,7 +241,7 @@ fn two_servers_give_no_address_twice_and_go_on_without_each_other() {
     let mut clients = Clients::new(&lab.wire);
     let first = start(&lab, &lab.network, "first");
     let second = start(&lab, &other, "second");
-    let machine = KnownMachine::new(&lab, FIRST, "first");
+    let machine = KnownMachine::new(&lab, FIRST, &lab.path("first"), ADDRESS);
     boots(&machine, &first);
 
     let served = clients.flood(250, Duration::from_secs(30));

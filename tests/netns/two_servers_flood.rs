@@ -10,7 +10,7 @@ use moonfarm_tests::lab::Namespace;
 use moonfarm_tests::needs;
 use moonfarm_tests::wait::{Deadline, until};
 
-use crate::known_machine::{DECLARED, KnownMachine};
+use crate::known_machine::{ADDRESS, DECLARED, KnownMachine};
 use crate::kubernetes_agent::Lab;
 use crate::two_servers::{Clients, FIRST, RELAY, SECOND, start};
 
@@ -162,7 +162,7 @@ fn perfdhcp_and_a_minute_without_the_api_server() {
 
     let mut clients = Clients::new(&lab.wire);
     assert_eq!(clients.flood(200, MINUTE), 200, "{}", first.log_tail(20));
-    let machine = KnownMachine::new(&lab, FIRST, "first");
+    let machine = KnownMachine::new(&lab, FIRST, &lab.path("first"), ADDRESS);
     lab.plane.freeze(true).unwrap();
     let strangers = Flood::start(&wire, relay, FIRST, "4", 60);
     let (away, mut asked, mut served) = (Deadline::after(MINUTE), 0, 0);

@@ -12,7 +12,7 @@ use crate::dhcp_host::{kind, receive, udp_within};
 use crate::kubernetes_agent::Lab;
 
 /// Boot-server's address.
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The relay's, outside of the subnet that the machine on the wire is in.
 pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 200);
 /// The MAC of the machine on the wire.

@@ -84,6 +84,11 @@ impl<'a> Place<'a> {
         fs::remove_file(self.manifest(name)).unwrap();
     }
 
+    /// The server's state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     fn manifest(&self, name: &str) -> PathBuf {
         self.folder.join("manifests").join(format!("{name}.yaml"))
     }
@@ -99,7 +104,7 @@ impl<'a> Place<'a> {
         let mut command = self.lab.network.command(self.program());
         command.arg("get").args(words).args(["-o", "json"]);
         command.args(["--server", "http://127.0.0.1:8443", "--state"]);
-        command.arg(self.folder.join("state"));
+        command.arg(self.state());
         let text = output(command).unwrap_or_else(|error| panic!("{}", error.chain()));
         serde_json::from_str(&text).unwrap()
     }

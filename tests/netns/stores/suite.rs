@@ -8,8 +8,9 @@ use boot_proto::ids::MacAddr;
 use boot_proto::report::{Phase, Progress};
 use moonfarm_tests::wait::until;
 
-use super::clients::{MAC, RELAY, Relayed, asks_for_a_script, http, report};
+use super::clients::{MAC, RELAY, Relayed, SERVER, asks_for_a_script, http, report};
 use super::place::Place;
+use crate::known_machine::KnownMachine;
 
 /// A case.
 pub type Case = fn(&mut Place<'_>);
@@ -25,6 +26,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("a machine never loses a MAC", facts),
     ("a boot is remembered", boot_records),
     ("a token is one at a time, and revoked after a kill", tokens),
+    ("a change is in the next answer", in_force),
 ];
 
 const SECOND_MAC: &str = "02:4d:46:07:01:02";
@@ -117,6 +119,42 @@ fn withdrawn(place: &mut Place<'_>) {
     place.wait_for("two", "is declared", |two| two["declared"] == true);
     place.withdraw("two");
     place.wait_for("two", "is gone", |two| two["declared"] != true);
+}
+
+/// What a profile says is in the script that a machine is given right after it is
+/// said.
+fn in_force(place: &mut Place<'_>) {
+    let address = Ipv4Addr::new(10, 77, 0, 12);
+    let machine = KnownMachine::new(place.lab, SERVER, &place.state(), address);
+    let profile = |color: &str| {
+        format!(
+            "apiVersion: moonfarm.dev/v1alpha1\nkind: Profile\nmetadata: {{name: base}}\n\
+             spec: {{kernelArguments: [farm.color={color}]}}\n"
+        )
+    };
+    let has = |color: &str| {
+        let mut last = String::new();
+        let found = until(Duration::from_secs(20), || {
+            last = machine.script().unwrap_or_else(|error| error);
+            let is_it = match color {
+                "" => last.contains("/blobs/") && !last.contains("farm.color="),
+                color => last.contains(&format!("farm.color={color} ")),
+            };
+            is_it.then_some(())
+        });
+        assert!(found.is_some(), "{color}: {last}\n{}", place.log());
+    };
+    place.declare("base", &profile("blue"));
+    let with_image = |profiles: &str| pool(profiles, "node-{machine}").replace("none", "debian");
+    place.declare("pool", &with_image("base"));
+    has("blue");
+    place.declare("base", &profile("green"));
+    has("green");
+    place.declare("pool", &with_image(""));
+    has("");
+    place.withdraw("base");
+    place.declare("pool", &pool("", "node-{machine}"));
+    machine.leaves();
 }
 
 fn leases(place: &mut Place<'_>) {
