@@ -10,6 +10,7 @@ use moonfarm_tests::charts::{checkout, install_crds, install_kinds};
 use moonfarm_tests::kube::{ControlPlane, Options};
 use moonfarm_tests::lab::{Namespace, process};
 use moonfarm_tests::needs;
+use serde::Deserialize as _;
 
 /// Each chart with each of its `ci` values.
 fn cases() -> Vec<(String, PathBuf)> {
@@ -148,6 +149,40 @@ fn the_programs_take_the_arguments_that_the_chart_gives() {
         }
     }
     assert_eq!(checked, 2);
+}
+
+/// The oldest minor that the chart renders; kubeadm knows the minor before its own.
+#[test]
+fn kubeadm_takes_the_configuration_of_the_oldest_minor() {
+    let (Some(programs), Some(tools)) = (
+        needs::folder("MOONFARM_KUBE_BIN"),
+        needs::folder("MOONFARM_TOOLS"),
+    ) else {
+        return;
+    };
+    let mut render = vec!["template", "c1", "control-plane"];
+    let values = [
+        "controlPlaneEndpoint=10.0.0.1:6443",
+        "kubernetesVersion=v1.34.0",
+    ];
+    render.extend(values.iter().flat_map(|value| ["--set", value]));
+    let text = process::output(helm(&tools.join("helm"), &render))
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    let objects = serde_yaml_ng::Deserializer::from_str(&text)
+        .map(|document| serde_json::Value::deserialize(document).unwrap_or_default());
+    let config = objects
+        .into_iter()
+        .find_map(|object| Some(object["data"]["kubeadm.yaml"].as_str()?.to_owned()));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.expect("a configuration for kubeadm")).unwrap();
+    let kubeadm = |words: &[&str]| {
+        let mut command = Command::new(programs.join("kubeadm"));
+        command.args(words).arg("--config").arg(file.path());
+        process::output(command).unwrap_or_else(|error| panic!("{}", error.chain()))
+    };
+    kubeadm(&["config", "validate"]);
+    let images = kubeadm(&["config", "images", "list"]);
+    assert!(images.contains("kube-apiserver:v1.34.0"), "{images}");
 }
 
 /// What the schema or the chart itself refuses, and the word that it says.
