@@ -37,6 +37,7 @@ struct Line {
 #[test]
 fn examples_are_taken_and_mistakes_refused() {
     let Some(lab) = Lab::new() else { return };
+    definitions_are_taken_without_a_warning(&lab);
     every_example_is_taken(&lab);
     let mut wrong = Vec::new();
     for (table, (by_check, by_api_server)) in TABLES {
@@ -79,6 +80,14 @@ fn lines(table: &str) -> Vec<Line> {
     let lines: Vec<Line> = lines.collect();
     assert!(lines.len() > 5, "{table}");
     lines
+}
+
+fn definitions_are_taken_without_a_warning(lab: &Lab) {
+    let folder = checkout().join("deploy/crds").display().to_string();
+    let words = ["apply", "--server-side", "--dry-run=server", "-f", &folder];
+    let answer = lab.plane.kubectl(&words).unwrap();
+    assert!(answer.status.success());
+    assert_eq!(String::from_utf8_lossy(&answer.stderr), "");
 }
 
 fn every_example_is_taken(lab: &Lab) {
