@@ -93,6 +93,12 @@ impl Watchdog {
         self.shared.is_attended.store(true, Ordering::Relaxed);
     }
 
+    /// What comes next has a limit of its own and may take so long.
+    pub fn allow(&self, time: Duration) {
+        let until = now_secs().saturating_add(time.as_secs());
+        self.shared.alive.store(until, Ordering::Relaxed);
+    }
+
     /// Something was done: no hang.
     pub fn alive(&self) {
         self.shared.alive.store(now_secs(), Ordering::Relaxed);
@@ -152,6 +158,8 @@ mod tests {
         };
         assert!(shared.deserves_food(100 + LONGEST_STEP.as_secs()));
         assert!(!shared.deserves_food(101 + LONGEST_STEP.as_secs()));
+        // Something that may take until then is under way.
+        assert!(shared.deserves_food(50));
         shared.is_attended.store(true, Ordering::Relaxed);
         assert!(shared.deserves_food(1_000_000));
     }

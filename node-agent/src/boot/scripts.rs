@@ -100,7 +100,12 @@ impl Boot<'_> {
             timeout: Duration::from_secs(u64::from(secs)),
         };
         self.world.log.info(&format!("script {}", script.name));
+        // Firmware may be written by it: not to be cut short.
+        if let Some(watchdog) = &self.state.watchdog {
+            watchdog.allow(run.timeout);
+        }
         let result = self.world.kernel.run(&run);
+        self.is_alive();
         let said = fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines
