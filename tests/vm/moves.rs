@@ -26,7 +26,7 @@ const PORT: &str = "mover";
 /// The other cluster's API server.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 /// More than a restart takes, so that the old Node still counts as Ready then.
-const GRACE: Duration = Duration::from_secs(200);
+const GRACE: Duration = Duration::from_secs(120);
 /// Pause between two looks; kubectl is no small program.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long what boot-server does by itself may take.

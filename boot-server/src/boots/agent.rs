@@ -18,13 +18,16 @@ impl Book {
         if boots.clone().any(|boot| boot.view.outcome != READY) {
             return;
         }
-        let Some(asked) = boots.map(|boot| boot.asked).max() else {
+        let Some(asked) = boots.clone().map(|boot| boot.asked).max() else {
             return;
         };
+        // Its kernel runs already, and was started once that node was no more.
+        let over = boots.map(|boot| boot.view.updated).max();
         let id = self.begin(now, mac, None);
         if let Some(boot) = self.boot_mut(id) {
             // For a network boot its firmware asked then, and not now.
             boot.asked = asked;
+            boot.kernel_since = over;
             boot.known_as = machine.map(str::to_owned);
             let message = "the node agent asks for an address, and nothing did before it: \
                            started by kexec or from a disk";

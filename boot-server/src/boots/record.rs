@@ -25,6 +25,9 @@ pub(super) struct Boot {
     pub kernel_started: Option<WallClock>,
     /// `uptime_ms` of the latest report.
     pub uptime_ms: u64,
+    /// When its kernel can have started at the earliest, where that was before
+    /// anything was heard of the boot.
+    pub kernel_since: Option<WallClock>,
     /// When its firmware or boot loader last asked for something to boot.
     pub asked: WallClock,
     /// SMBIOS UUID that its firmware says.
@@ -119,6 +122,11 @@ impl Boot {
 
     pub fn stage(&self) -> Stage {
         Stage::from_name(&self.view.phase)
+    }
+
+    /// Reports of a kernel that was started before are another boot's.
+    pub fn began(&self) -> WallClock {
+        self.kernel_since.unwrap_or(self.view.started)
     }
 
     pub fn is_running(&self) -> bool {

@@ -49,12 +49,12 @@ impl Book {
         };
         let kernel_started = kernel_started(now, report);
         // Its kernel was running before this boot began: an earlier boot's.
-        if kernel_started.after(SLACK) < latest.view.started {
+        if kernel_started.after(SLACK) < latest.began() {
             return self
                 .ids_of(report.mac)
                 .into_iter()
                 .filter_map(|id| self.boot(id))
-                .find(|boot| boot.view.started <= kernel_started.after(SLACK))
+                .find(|boot| boot.began() <= kernel_started.after(SLACK))
                 .map_or(Placed::Nowhere, |boot| Placed::In(boot.view.id));
         }
         // A boot that is over does not begin from the front again; a machine

@@ -530,3 +530,33 @@ fn failures_are_counted_since_the_last_ready_boot() {
         );
     }
 }
+
+/// The kernel of a machine that was started by kexec runs for seconds before its
+/// agent asks for an address; what the agent tells is of the new boot.
+#[test]
+fn reports_of_a_boot_that_the_agent_began_are_its_own() {
+    let mut book = Book::default();
+    up_to_initramfs(&mut book, 0);
+    tell(&mut book, 20, &report(Phase::Join, Progress::Done, 12));
+    let first = latest(&book).id;
+    book.ready(at(30), first, "ready");
+    book.event(
+        at(60),
+        BootEvent::AgentAsked {
+            mac: MAC,
+            machine: Some("m1-c1n1".into()),
+        },
+    );
+    tell(&mut book, 61, &report(Phase::Address, Progress::Done, 9));
+    let failed = BootReport {
+        message: "no join token".into(),
+        ..report(Phase::Join, Progress::Failed, 40)
+    };
+    tell(&mut book, 92, &failed);
+    let boot = latest(&book);
+    assert_ne!(boot.id, first);
+    assert_eq!(boot.reason.as_deref(), Some("no join token"));
+    // A word of the former kernel that was long on its way is not.
+    tell(&mut book, 93, &report(Phase::Join, Progress::Failed, 80));
+    assert_eq!(latest(&book).reason.as_deref(), Some("no join token"));
+}
