@@ -179,21 +179,21 @@ fn with_e100(folder: &Path, image: &Path, firmware: &[(&str, Vec<u8>)]) -> Optio
 /// driver has nothing to complain of.
 #[test]
 fn a_card_gets_the_firmware_that_its_module_names() {
-    const COMPLAINT: &str = "Needs \"e100/d101m_ucode.bin\"";
+    const COMPLAINT: &str = "Needs \"e100/d101s_ucode.bin\"";
     if !needs::is_long_run() || !needs::has_virtual_machines() {
         return;
     }
     let Some((test, image)) = farm() else { return };
     // 134 words and three places in them, packed as distributions do.
     let microcode = zstd::encode_all(&[0; 134 * 4 + 3][..], 3).expect("packed");
-    let files = [("d101m_ucode.bin.zst", microcode)];
+    let files = [("d101s_ucode.bin.zst", microcode)];
     for (name, files) in [("bare", &[][..]), ("supplied", &files)] {
         let scratch = tempfile::tempdir().expect("a folder");
         let Some(image) = with_e100(scratch.path(), &image, files) else {
             return;
         };
         let nic = NicSpec {
-            model: "i82559c".into(),
+            model: "i82559er".into(),
             ..NicSpec::new(mac_of(0), &port(0))
         };
         let spec = MachineSpec {
