@@ -27,6 +27,10 @@ pub struct RootChecks {
     /// a machine share the work; without SHA instructions one alone is faster, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<Checksum>,
+    /// Root hash of dm-verity's tree over the file ([`crate::verity`]), for machines
+    /// that keep the image on a local disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Checksum>,
 }
 
 impl RootChecks {

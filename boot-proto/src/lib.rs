@@ -23,3 +23,4 @@ pub mod slot;
 pub mod tftp;
 pub mod time;
 pub mod uuid;
+pub mod verity;

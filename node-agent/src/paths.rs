@@ -2,6 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use boot_proto::ids::Digest;
+
+/// The mark beside a kept image that a running system reads from it.
+#[must_use]
+pub fn in_use(kept: &Path) -> PathBuf {
+    kept.with_extension("in-use")
+}
+
 /// The places of a boot, all below one directory: `/`, or that of a test.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -45,6 +53,19 @@ impl Paths {
     #[must_use]
     pub fn image_file(&self) -> PathBuf {
         self.run("image").join("root.squashfs")
+    }
+
+    /// Where the file system of a local disk with this label is mounted.
+    #[must_use]
+    pub fn disk(&self, label: &str) -> PathBuf {
+        self.run(&format!("disk-{label}"))
+    }
+
+    /// An image that is kept on the disk with this label.
+    #[must_use]
+    pub fn kept_image(&self, label: &str, image: &Digest) -> PathBuf {
+        let folder = self.disk(label).join("moonfarm/images");
+        folder.join(format!("{}.squashfs", image.hex()))
     }
 
     /// The boot config, kept for the join.

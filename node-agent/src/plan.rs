@@ -9,7 +9,7 @@ use boot_proto::boot_config::{BootConfig, ImageSource};
 use boot_proto::cmdline::{BootArguments, IpArgument};
 use boot_proto::ids::MacAddr;
 use boot_proto::report::Phase;
-use boot_proto::resources::{OverlayPlace, OverlaySpec, ScriptMoment};
+use boot_proto::resources::{KeepImage, OverlayPlace, OverlaySpec, ScriptMoment};
 
 use crate::kernel::Mount;
 use crate::memory::{Budget, mib};
@@ -96,9 +96,9 @@ pub enum Action {
         /// The file.
         file: PathBuf,
         /// The image.
-        image: ImageSource,
-        /// Label of the disk that it is kept on, if any.
-        keep: Option<String>,
+        image: Box<ImageSource>,
+        /// The disk that it is kept on, if any.
+        keep: Option<KeepImage>,
     },
     /// Mounts the image read-only and an overlay over it.
     MountRoot {
@@ -225,8 +225,8 @@ pub fn closing(config: &BootConfig, budget: &Budget, paths: &Paths) -> Vec<Step>
     let fetch = Action::FetchImage {
         tmpfs: tmpfs("image", budget.image),
         file: file.clone(),
-        image: config.image.clone(),
-        keep: kept_on(config).map(str::to_owned),
+        image: Box::new(config.image.clone()),
+        keep: config.system.keep_image.clone(),
     };
     let lower = paths.run("rootfs");
     let overlay = tmpfs("overlay", budget.overlay);
@@ -369,7 +369,7 @@ impl fmt::Display for Action {
                 tmpfs, image, keep, ..
             } => {
                 match keep {
-                    Some(label) => write!(f, "unless it is kept on the disk {label}, ")?,
+                    Some(keep) => write!(f, "unless it is kept on the disk {}, ", keep.label)?,
                     None => write!(f, "mount {tmpfs}, ")?,
                 }
                 let (name, size) = (&image.name, mib(image.size));

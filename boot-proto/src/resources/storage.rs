@@ -168,4 +168,11 @@ pub struct KeepImage {
     /// Label of an ext4 or XFS file system on a local disk, such as a partition that
     /// `disks` names. Where it is missing, the image is in RAM.
     pub label: String,
+    /// Checks each block of the image when it is read (dm-verity), for as long as the
+    /// machine runs, and restarts the machine where one is wrong. A boot after an
+    /// orderly shutdown then begins without reading the whole image; any other boot
+    /// checks all of it and downloads it again where it is wrong. The image's manifest
+    /// must have its root hash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verity: bool,
 }

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use boot_proto::ids::{Checksum, Digest};
-use boot_proto::image::ImageFile;
+use boot_proto::image::{ImageFile, RootChecks};
+use boot_proto::verity::RootHasher;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
@@ -36,8 +37,12 @@ impl ImageStore {
         for (_, file) in files_of(&manifest) {
             // A wrong one would stop every machine, long after the image was taken.
             let is_root = file.digest == manifest.root.digest;
-            let blake3 = manifest.root_checks.blake3.filter(|_| is_root);
-            self.add_blob(&folder.join(&file.file), file, blake3, progress)?;
+            let checks = if is_root {
+                &manifest.root_checks
+            } else {
+                &RootChecks::default()
+            };
+            self.add_blob(&folder.join(&file.file), file, checks, progress)?;
         }
         let digest = Digest::of(&bytes);
         if let Some(signature) = signature::read(&folder.join(signature::FILE))? {
@@ -111,7 +116,7 @@ impl ImageStore {
         &self,
         path: &Path,
         file: &ImageFile,
-        blake3: Option<Checksum>,
+        checks: &RootChecks,
         progress: &mut dyn FnMut(&str, u64, u64),
     ) -> Result<(), ImageError> {
         let mismatch = |reason| ImageError::Mismatch {
@@ -132,7 +137,7 @@ impl ImageStore {
         }
         let mut draft = Draft::create(&self.blob_folder(), &file.digest.hex())?;
         let mut hash = Sha256::new();
-        let mut tree = blake3::Hasher::new();
+        let (mut blake3, mut verity) = (blake3::Hasher::new(), RootHasher::default());
         let mut buffer = vec![0; CHUNK];
         let mut done: u64 = 0;
         loop {
@@ -145,8 +150,11 @@ impl ImageStore {
             }
             let chunk = buffer.get(..count).unwrap_or_default();
             hash.update(chunk);
-            if blake3.is_some() {
-                tree.update(chunk);
+            if checks.blake3.is_some() {
+                blake3.update(chunk);
+            }
+            if checks.verity.is_some() {
+                verity.update(chunk);
             }
             draft.write(chunk)?;
             done = done.saturating_add(count as u64);
@@ -158,9 +166,17 @@ impl ImageStore {
                 file.digest
             )));
         }
-        let found = Checksum::new(tree.finalize().into());
-        if let Some(expected) = blake3.filter(|expected| *expected != found) {
+        let found = Checksum::new(blake3.finalize().into());
+        if let Some(expected) = checks.blake3.filter(|expected| *expected != found) {
             return Err(mismatch(format!("its BLAKE3 is {found}, not {expected}")));
+        }
+        if let Some(expected) = checks.verity {
+            let found = verity.finish();
+            if found != Some(expected) {
+                let found = found.map_or("none".to_owned(), |found| found.to_string());
+                let text = format!("the root hash of its dm-verity is {found}, not {expected}");
+                return Err(mismatch(text));
+            }
         }
         draft.keep_as(&self.blob_path(&file.digest))
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use boot_proto::ids::Digest;
+use boot_proto::ids::{Checksum, Digest};
 use boot_proto::resources::ImageSpec;
+use boot_proto::verity;
 
 use super::*;
 
@@ -85,6 +86,30 @@ fn an_image_is_added_listed_and_removed() {
     store.remove(&second).unwrap();
     assert!(!blob.exists());
     assert!(other.list().unwrap().is_empty());
+}
+
+#[test]
+fn further_hashes_are_those_of_the_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let (folder, root) = (dir.path().join("a"), [7; 2 * verity::BLOCK]);
+    write_image(&folder, "debian", [b"k", b"i", &root]);
+    let path = folder.join("manifest.json");
+    let (_, manifest) = read_manifest(&path).unwrap();
+    let add = |blake3: Checksum, verity: Checksum| {
+        let mut manifest = manifest.clone();
+        manifest.root_checks.blake3 = Some(blake3);
+        manifest.root_checks.verity = Some(verity);
+        fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let added = store.add(&folder, &mut no_progress);
+        added.map_err(|error| error.to_string())
+    };
+    let blake3 = Checksum::new(blake3::hash(&root).into());
+    let tree = verity::Tree::over(verity::hashes(&root)).unwrap();
+    let wrong = Checksum::new([1; 32]);
+    assert!(add(wrong, tree.root).unwrap_err().contains("BLAKE3"));
+    assert!(add(blake3, wrong).unwrap_err().contains("dm-verity"));
+    add(blake3, tree.root).unwrap();
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use boot_proto::boot_config::ImageSource;
+use boot_proto::resources::KeepImage;
+use boot_proto::verity::tree_bytes;
 
 use super::{Boot, StepError};
 use crate::fetch::{self, FetchError};
@@ -64,7 +66,7 @@ impl Boot<'_> {
         let paths = &self.world.paths;
         let found = file_systems::find(&paths.at("sys"), &paths.at("dev"), label)?;
         let Some(found) = found else { return Ok(false) };
-        let target = paths.run(&format!("disk-{label}"));
+        let target = paths.disk(label);
         // Each is as large as all NIC drivers together.
         self.load_storage(&[found.kind]);
         let mount = Mount {
@@ -79,7 +81,7 @@ impl Boot<'_> {
     }
 
     /// Loads drivers for the disks there are, and modules by name.
-    fn load_storage(&mut self, names: &[&str]) {
+    pub(super) fn load_storage(&mut self, names: &[&str]) {
         let release = self.kernel_release();
         let paths = &self.world.paths;
         let folder = paths.at("lib/modules").join(release);
@@ -94,21 +96,24 @@ impl Boot<'_> {
         }
     }
 
-    /// Takes the image from the disk with this label, or downloads it to there.
+    /// Takes the image from the disk that it is kept on, or downloads it to there.
     /// `None` when it has to be in RAM after all.
     pub(super) fn keep_image(
         &mut self,
-        label: &str,
+        keep: &KeepImage,
         image: &ImageSource,
     ) -> Result<Option<String>, StepError> {
-        let Some(disk) = self.state.disks.get(label).cloned() else {
+        let label = keep.label.as_str();
+        if !self.state.disks.contains_key(label) {
             return Ok(None);
-        };
-        let folder = disk.join("moonfarm/images");
-        let kept = folder.join(format!("{}.squashfs", image.root_digest.hex()));
-        let told = match self.find_kept(&kept, image) {
+        }
+        let kept = self.world.paths.kept_image(label, &image.root_digest);
+        let root = self.wanted_root(keep, image);
+        let told = root.and_then(|root| self.use_unread(&kept, image, root));
+        let is_read = told.is_none();
+        let told = match told.or_else(|| self.find_kept(&kept, image)) {
             Some(told) => told,
-            None => match self.download_to(&folder, &kept, image) {
+            None => match self.download_to(&kept, image) {
                 Ok(told) => told,
                 Err(NotKept::Disk(why)) => {
                     let text = format!("disk {label}: {}; the image goes to RAM", chain(&why));
@@ -118,8 +123,15 @@ impl Boot<'_> {
                 Err(NotKept::Image(error)) => return Err(error),
             },
         };
+        if let Some(root) = root.filter(|_| is_read) {
+            self.seal(&kept, image, root);
+        }
         self.state.image_file = Some(kept);
-        Ok(Some(format!("{told}, kept on the disk {label}")))
+        let verity = match self.state.image_device {
+            Some(_) => ", each block checked when it is read",
+            None => "",
+        };
+        Ok(Some(format!("{told}, kept on the disk {label}{verity}")))
     }
 
     /// What was kept there by an earlier boot, if it is the image.
@@ -143,14 +155,10 @@ impl Boot<'_> {
         }
     }
 
-    fn download_to(
-        &mut self,
-        folder: &Path,
-        kept: &Path,
-        image: &ImageSource,
-    ) -> Result<String, NotKept> {
+    fn download_to(&mut self, kept: &Path, image: &ImageSource) -> Result<String, NotKept> {
+        let folder = kept.parent().unwrap_or(kept);
         fs::create_dir_all(folder)?;
-        make_room(folder, image.size)?;
+        make_room(folder, image.size.saturating_add(tree_bytes(image.size)))?;
         let part = kept.with_extension("part");
         let told = self.download(image, &part).map_err(|error| match error {
             FetchError::Store { source, .. } => NotKept::Disk(source),

@@ -8,6 +8,7 @@ mod scripts;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod verity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -85,7 +86,8 @@ struct State {
     disks: BTreeMap<String, PathBuf>,
     /// Where the image is, if not in RAM.
     image_file: Option<PathBuf>,
-    loop_device: Option<PathBuf>,
+    /// What the image is mounted from.
+    image_device: Option<PathBuf>,
     sink: Option<Box<dyn ReportSink>>,
 }
 
@@ -317,7 +319,7 @@ impl<'a> Boot<'a> {
                 file,
                 image,
                 keep,
-            } => self.fetch_image(tmpfs, file, image, keep.as_deref()),
+            } => self.fetch_image(tmpfs, file, image, keep.as_ref()),
             Action::MountRoot {
                 file,
                 lower,

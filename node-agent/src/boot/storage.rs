@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use boot_proto::boot_config::ImageSource;
 use boot_proto::report::Progress;
-use boot_proto::resources::{OverlayPlace, OverlaySpec};
+use boot_proto::resources::{KeepImage, OverlayPlace, OverlaySpec};
 use boot_proto::time::Monotonic;
 
 use super::{Boot, StepError};
@@ -32,10 +32,10 @@ impl Boot<'_> {
         tmpfs: &Mount,
         file: &Path,
         image: &ImageSource,
-        keep: Option<&str>,
+        keep: Option<&KeepImage>,
     ) -> Result<String, StepError> {
-        if let Some(label) = keep {
-            if let Some(told) = self.keep_image(label, image)? {
+        if let Some(keep) = keep {
+            if let Some(told) = self.keep_image(keep, image)? {
                 return Ok(told);
             }
             self.check_memory()?;
@@ -106,7 +106,7 @@ impl Boot<'_> {
         if let Some(loader) = &mut self.state.loader {
             loader.wait(self.world.log);
         }
-        let device = match self.state.loop_device.clone() {
+        let device = match self.state.image_device.clone() {
             Some(device) => device,
             None => {
                 let kept = self.state.image_file.clone();
@@ -114,7 +114,7 @@ impl Boot<'_> {
                 self.world.kernel.attach_loop(file)?
             }
         };
-        self.state.loop_device = Some(device.clone());
+        self.state.image_device = Some(device.clone());
         self.mount_once(&Mount {
             read_only: true,
             plain_files: false,

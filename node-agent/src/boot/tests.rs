@@ -13,6 +13,7 @@ use crate::kernel::fake::FakeKernel;
 use crate::net::fake::{FakeDhcp, FakeLinks};
 
 mod disks;
+mod verity;
 
 const IMAGE: &[u8] = b"the squashfs";
 

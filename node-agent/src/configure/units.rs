@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use boot_proto::ids::Digest;
 use boot_proto::resources::Unit;
 
 use super::{Change, Changes, Machine};
+use crate::paths::{Paths, in_use};
 use crate::root_dir::RootView;
 
 const FOLDER: &str = "/etc/systemd/system";
@@ -14,6 +16,8 @@ const SEARCHED: [&str; 3] = [
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
 ];
+/// Name of the unit that tells an orderly shutdown from another.
+const KEPT_UNIT: &str = "moonfarm-kept-image.service";
 /// Name of the unit that joins the cluster.
 pub(super) const JOIN_UNIT: &str = "node-agent-join.service";
 
@@ -27,9 +31,44 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
         };
         add_unit(&unit, root, changes);
     }
+    if let Some(keep) = machine
+        .config
+        .system
+        .keep_image
+        .as_ref()
+        .filter(|keep| keep.verity)
+    {
+        let unit = Unit {
+            name: KEPT_UNIT.to_owned(),
+            content: Some(kept_unit(&keep.label, &machine.config.image.root_digest)),
+            enabled: Some(true),
+            masked: false,
+        };
+        add_unit(&unit, root, changes);
+    }
     for unit in &machine.config.system.units {
         add_unit(unit, root, changes);
     }
+}
+
+/// Takes away the mark of an image that is in use, as nothing does where the machine
+/// does not shut down in order.
+fn kept_unit(label: &str, digest: &Digest) -> String {
+    let mark = in_use(&Paths::default().kept_image(label, digest));
+    let mark = mark.display();
+    format!(
+        "[Unit]\n\
+         Description=The image on the disk {label} is in use\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         RemainAfterExit=yes\n\
+         ExecStart=/bin/true\n\
+         ExecStop=/bin/rm -f {mark}\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
 }
 
 /// The agent lies in /run: the image has none, and needs none.

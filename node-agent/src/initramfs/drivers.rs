@@ -46,7 +46,9 @@ pub const STORAGE: &[&str] = &[
     "aacraid",
     "sdhci_pci",
     "mmc_block",
-    // File systems, and RAM as a compressed disk.
+    // Blocks that are checked when they are read, file systems, and RAM as a
+    // compressed disk.
+    "dm_verity",
     "ext4",
     "xfs",
     "zram",

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
-use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result};
+use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result, Verity};
 
 /// A kernel that only takes notes.
 #[derive(Debug, Default)]
@@ -114,6 +114,11 @@ impl Kernel for FakeKernel {
             return Err(KernelError::new("loop", io::Error::other("no such file")));
         }
         Ok(PathBuf::from("/dev/loop0"))
+    }
+
+    fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf> {
+        self.note(format!("verity {} {}", verity.blocks, verity.root))?;
+        Ok(PathBuf::from("/dev/dm-0"))
     }
 
     fn load_module(&mut self, file: &Path, _parameters: &str) -> Result<Loaded> {

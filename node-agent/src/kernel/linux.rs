@@ -20,7 +20,8 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC};
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
-use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result, Run};
+use super::device_mapper::{HEAD, Message, Request};
+use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result, Run, Verity};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -77,6 +78,13 @@ impl Kernel for Linux {
                 format!("making a loop device of {}", file.display()),
                 source,
             )
+        })
+    }
+
+    fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf> {
+        open_verity(verity).map_err(|source| {
+            let data = verity.data.display();
+            KernelError::new(format!("making a dm-verity device of {data}"), source)
         })
     }
 
@@ -330,6 +338,36 @@ fn attach_loop(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other(
         "every free loop device was taken by somebody else",
     ))
+}
+
+/// Type of the device mapper's requests (linux/dm-ioctl.h).
+const DM_IOCTL: u8 = 0xfd;
+
+fn open_verity(verity: &Verity) -> io::Result<PathBuf> {
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/mapper/control")?;
+    let mut created = Message::plain();
+    ask_device_mapper(&control, Request::Create, &mut created)?;
+    let loaded = ask_device_mapper(&control, Request::Load, &mut Message::table(verity))
+        .and_then(|()| ask_device_mapper(&control, Request::Resume, &mut Message::plain()));
+    if let Err(error) = loaded {
+        let _ = ask_device_mapper(&control, Request::Remove, &mut Message::plain());
+        return Err(error);
+    }
+    let minor = nix::sys::stat::minor(created.device());
+    Ok(PathBuf::from(format!("/dev/dm-{minor}")))
+}
+
+fn ask_device_mapper(control: &File, request: Request, message: &mut Message) -> io::Result<()> {
+    let code = nix::request_code_readwrite!(DM_IOCTL, request as u8, HEAD);
+    let bytes = message.0.as_mut_ptr();
+    // SAFETY: the kernel reads and writes no more bytes behind the pointer than the
+    // message's size field says, which is its length; it lives through the call, and
+    // the descriptor is open.
+    Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), code, bytes) })?;
+    Ok(())
 }
 
 /// `RAMFS_MAGIC` of linux/magic.h.

@@ -3,6 +3,7 @@
 //! The plan is walked over this trait, so that a test can walk the whole of it
 //! without being PID 1. Sockets, netlink and plain files are elsewhere.
 
+mod device_mapper;
 #[cfg(test)]
 pub mod fake;
 pub mod linux;
@@ -12,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+use boot_proto::ids::Checksum;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,19 @@ pub struct ModuleFile {
     pub parameters: String,
 }
 
+/// A device whose blocks are checked when they are read (dm-verity).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verity {
+    /// Device with the data.
+    pub data: PathBuf,
+    /// Device with the tree of hashes, as [`boot_proto::verity::Tree`] has it.
+    pub tree: PathBuf,
+    /// Blocks of the data.
+    pub blocks: u64,
+    /// What the tree must lead to.
+    pub root: Checksum,
+}
+
 /// How loading a module ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loaded {
@@ -153,6 +169,13 @@ pub trait Kernel {
     /// # Errors
     /// When there is no loop driver, no free device or no such file.
     fn attach_loop(&mut self, file: &Path) -> Result<PathBuf>;
+
+    /// Makes a read-only device that checks what is read, and returns its path. A
+    /// block that is wrong restarts the machine.
+    ///
+    /// # Errors
+    /// When there is no driver, or it does not take the tree.
+    fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf>;
 
     /// Loads a module from an uncompressed file and waits until it has
     /// initialised itself.

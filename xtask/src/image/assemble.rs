@@ -2,13 +2,14 @@
 //! them by size and digest.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use boot_proto::ids::{Checksum, Digest};
 use boot_proto::image::{ImageFile, ImageManifest, RootChecks, VERSION};
+use boot_proto::verity::RootHasher;
 use clap::Args;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -155,11 +156,20 @@ fn describe(folder: &Path, name: &str) -> Result<ImageFile> {
 /// When the file cannot be read.
 pub fn root_checks(root: &Path) -> Result<RootChecks> {
     let context = || format!("reading {}", root.display());
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(root).with_context(context)?;
-    hasher.update_reader(file).with_context(context)?;
+    let mut file = File::open(root).with_context(context)?;
+    let (mut blake3, mut verity) = (blake3::Hasher::new(), RootHasher::default());
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let length = file.read(&mut buffer).with_context(context)?;
+        let Some(data) = buffer.get(..length).filter(|data| !data.is_empty()) else {
+            break;
+        };
+        blake3.update(data);
+        verity.update(data);
+    }
     Ok(RootChecks {
-        blake3: Some(Checksum::new(hasher.finalize().into())),
+        blake3: Some(Checksum::new(blake3.finalize().into())),
+        verity: verity.finish(),
     })
 }
 

@@ -4,10 +4,10 @@ use boot_proto::resources::{KeepImage, OverlayPlace, OverlaySpec};
 
 use super::*;
 
-const LABEL: &str = "images";
+pub(super) const LABEL: &str = "images";
 
 /// A disk with a file system of that label, as mkfs.ext4 begins it.
-fn plug_in(bench: &Bench) {
+pub(super) fn plug_in(bench: &Bench) {
     let base = bench.base.path();
     fs::create_dir_all(base.join("sys/class/block/vda1")).unwrap();
     fs::create_dir_all(base.join("dev")).unwrap();
@@ -19,7 +19,10 @@ fn plug_in(bench: &Bench) {
 
 fn keep(config: &mut BootConfig) {
     let label = LABEL.to_owned();
-    config.system.keep_image = Some(KeepImage { label });
+    config.system.keep_image = Some(KeepImage {
+        label,
+        verity: false,
+    });
 }
 
 fn kept(bench: &Bench) -> PathBuf {
