@@ -37,7 +37,7 @@ pub fn is_reachable(versions: &Versions) -> bool {
     };
     is_installed("curl")
         && answers(&format!("{}.sha256", kubernetes_url(versions, "kubeadm")))
-        && answers(&format!("{}/SHA256SUMS", etcd_url(versions)))
+        && etcd_url(versions).is_some_and(|url| answers(&format!("{url}/SHA256SUMS")))
 }
 
 /// Downloads every program into `folder`.
@@ -57,10 +57,11 @@ pub fn fetch(versions: &Versions, folder: &Path) -> Result<()> {
 }
 
 fn fetch_etcd(versions: &Versions, folder: &Path) -> Result<()> {
-    say(&format!("downloading etcd {}", versions.etcd));
-    let name = format!("etcd-{}-linux-amd64", versions.etcd);
+    let version = versions.etcd.as_deref().context("go.mod names no etcd")?;
+    say(&format!("downloading etcd {version}"));
+    let name = format!("etcd-{version}-linux-amd64");
     let (archive, sums) = (folder.join("etcd.tar.gz"), folder.join("sums"));
-    let base = etcd_url(versions);
+    let base = etcd_url(versions).context("go.mod names no etcd")?;
     download(&format!("{base}/{name}.tar.gz"), &archive)?;
     download(&format!("{base}/SHA256SUMS"), &sums)?;
     let text = fs::read_to_string(&sums)?;
@@ -88,11 +89,11 @@ fn kubernetes_url(versions: &Versions, program: &str) -> String {
     )
 }
 
-fn etcd_url(versions: &Versions) -> String {
-    format!(
-        "https://github.com/etcd-io/etcd/releases/download/{}",
-        versions.etcd
-    )
+fn etcd_url(versions: &Versions) -> Option<String> {
+    let version = versions.etcd.as_deref()?;
+    Some(format!(
+        "https://github.com/etcd-io/etcd/releases/download/{version}"
+    ))
 }
 
 fn download(url: &str, file: &Path) -> Result<()> {

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The versions that `deploy/kubernetes/go.mod` pins.
+/// The versions that a go.mod below `deploy/kubernetes` pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// Such as `v1.35.4`.
     pub kubernetes: String,
-    /// Such as `v3.6.5`.
-    pub etcd: String,
+    /// Such as `v3.6.5`; none where a go.mod is for the control plane alone.
+    pub etcd: Option<String>,
     /// The oldest Go that may build them, such as `1.25.0`.
     pub go: String,
 }
@@ -39,7 +39,7 @@ impl Versions {
         };
         Ok(Self {
             kubernetes: version_after("k8s.io/kubernetes")?,
-            etcd: version_after("go.etcd.io/etcd/server/v3")?,
+            etcd: version_after("go.etcd.io/etcd/server/v3").ok(),
             go: version_after("go")?,
         })
     }
@@ -58,15 +58,18 @@ mod tests {
             versions,
             Versions {
                 kubernetes: "v1.35.4".into(),
-                etcd: "v3.6.5".into(),
+                etcd: Some("v3.6.5".into()),
                 go: "1.25.0".into()
             }
         );
-        assert!(Versions::parse("go 1.25\nrequire k8s.io/kubernetes v1.35.4\n").is_err());
+        assert!(Versions::parse("go 1.25\nrequire go.etcd.io/etcd/server/v3 v3.6.5\n").is_err());
     }
 
     #[test]
-    fn the_checked_in_file_is_read() {
-        Versions::read(&crate::cache::checkout().join("deploy/kubernetes/go.mod")).unwrap();
+    fn the_checked_in_files_are_read() {
+        let folder = crate::cache::checkout().join("deploy/kubernetes");
+        let versions = Versions::read(&folder.join("go.mod")).unwrap();
+        assert!(versions.etcd.is_some());
+        Versions::read(&folder.join("next/go.mod")).unwrap();
     }
 }
