@@ -218,7 +218,12 @@ impl Connection<'_> {
             content.meter.sent = content.length;
             return Ok(());
         }
-        sendfile::send(&self.stream, &self.output, &mut content, &self.limits).await
+        // Where this fails, the connection ends, and with it the holding back.
+        sendfile::cork(&self.stream, true);
+        self.write_output().await?;
+        sendfile::send(&self.stream, &mut content, &self.limits).await?;
+        sendfile::cork(&self.stream, false);
+        Ok(())
     }
 
     async fn write_output(&mut self) -> io::Result<()> {

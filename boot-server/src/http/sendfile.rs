@@ -19,36 +19,21 @@ const TURN: u64 = 4 << 20;
 /// Over what time a client's rate is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(30);
 
-/// Holds back segments that are not full until it is dropped (`TCP_CORK`, tcp(7)):
-/// a head shares packets with what follows, and the pieces of a file meet without
-/// short segments between them, which would cost a fast receiver half of its rate.
-struct Corked<'a>(SockRef<'a>);
-
-impl<'a> Corked<'a> {
-    /// A socket that cannot hold back sends as it did.
-    fn new(stream: &'a TcpStream) -> Self {
-        let socket = SockRef::from(stream);
-        let _ = socket.set_tcp_cork(true);
-        Self(socket)
-    }
+/// Holds back segments that are not full, until told otherwise (`TCP_CORK`, tcp(7)): a
+/// head shares packets with what follows, and the pieces of a file meet without short
+/// segments between them, which would cost a fast receiver half of its rate. A socket
+/// that cannot hold back sends as it did.
+pub(super) fn cork(stream: &TcpStream, is_corked: bool) {
+    let _ = SockRef::from(stream).set_tcp_cork(is_corked);
 }
 
-impl Drop for Corked<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.set_tcp_cork(false);
-    }
-}
-
-/// Sends a head and the part of a file that belongs to it. One who takes nothing, or
-/// next to nothing, for too long is given up: its place is another's.
+/// Sends a part of a file. One who takes nothing, or next to nothing, for too
+/// long is given up: its place is another's.
 pub(super) async fn send(
     stream: &TcpStream,
-    head: &[u8],
     content: &mut Content,
     limits: &Limits,
 ) -> io::Result<()> {
-    let _corked = Corked::new(stream);
-    write_all(stream, head, limits.stall).await?;
     let (mut period, mut in_period) = (clock::monotonic(), 0_u64);
     let mut turn = 0_u64;
     while content.meter.sent < content.length {
@@ -71,19 +56,6 @@ pub(super) async fn send(
                 return Err(io::ErrorKind::TimedOut.into());
             }
             (period, in_period) = (clock::monotonic(), 0);
-        }
-    }
-    Ok(())
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::timeout(stall, stream.writable()).await??;
-            }
-            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -22,33 +22,27 @@ const KEPT_UNIT: &str = "moonfarm-kept-image.service";
 pub(super) const JOIN_UNIT: &str = "node-agent-join.service";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {
-    if let Some(join) = &machine.config.join {
-        let unit = Unit {
-            name: JOIN_UNIT.to_owned(),
-            content: Some(join_unit(&join.cluster)),
-            enabled: Some(true),
-            masked: false,
-        };
-        add_unit(&unit, root, changes);
+    let config = machine.config;
+    if let Some(join) = &config.join {
+        add_own(JOIN_UNIT, join_unit(&join.cluster), root, changes);
     }
-    if let Some(keep) = machine
-        .config
-        .system
-        .keep_image
-        .as_ref()
-        .filter(|keep| keep.verity)
-    {
-        let unit = Unit {
-            name: KEPT_UNIT.to_owned(),
-            content: Some(kept_unit(&keep.label, &machine.config.image.root_digest)),
-            enabled: Some(true),
-            masked: false,
-        };
-        add_unit(&unit, root, changes);
+    if let Some(keep) = config.system.keep_image.as_ref().filter(|keep| keep.verity) {
+        let content = kept_unit(&keep.label, &config.image.root_digest);
+        add_own(KEPT_UNIT, content, root, changes);
     }
-    for unit in &machine.config.system.units {
+    for unit in &config.system.units {
         add_unit(unit, root, changes);
     }
+}
+
+fn add_own(name: &str, content: String, root: &dyn RootView, changes: &mut Changes) {
+    let unit = Unit {
+        name: name.to_owned(),
+        content: Some(content),
+        enabled: Some(true),
+        masked: false,
+    };
+    add_unit(&unit, root, changes);
 }
 
 /// Takes away the mark of an image that is in use, as nothing does where the machine
