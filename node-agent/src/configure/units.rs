@@ -82,6 +82,8 @@ fn join_unit(cluster: &str) -> String {
          ExecStart=/run/moonfarm/node-agent join\n\
          Restart=on-failure\n\
          RestartSec=5\n\
+         # It and kubeadm have the token in memory; a dump would be a file.\n\
+         LimitCORE=0\n\
          StandardOutput=journal+console\n\
          StandardError=journal+console\n\
          \n\

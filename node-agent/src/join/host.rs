@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,9 +28,11 @@ use crate::tls::PinnedCa;
 
 /// Sockets of the container runtimes that a kubelet can use.
 const RUNTIMES: &[&str] = &["run/containerd/containerd.sock", "run/crio/crio.sock"];
+/// Where kubeadm writes the token for the kubelet.
+const BOOTSTRAP_KUBECONFIG: &str = "etc/kubernetes/bootstrap-kubelet.conf";
 /// What an unfinished join leaves behind and kubeadm would not write over.
 const LEFTOVERS: &[&str] = &[
-    "etc/kubernetes/bootstrap-kubelet.conf",
+    BOOTSTRAP_KUBECONFIG,
     "etc/kubernetes/kubelet.conf",
     "etc/kubernetes/pki/ca.crt",
     "var/lib/kubelet/config.yaml",
@@ -77,6 +79,7 @@ impl RealHost {
 
     fn run_kubeadm(&self, configuration: &str, secret: &str) -> io::Result<Outcome> {
         let file = SecretFile::write(self.paths.run("kubeadm-join.yaml"), configuration)?;
+        let _in_memory = BootstrapInMemory::prepare(&self.paths)?;
         let mut child = Command::new("kubeadm")
             .arg("join")
             .arg("--config")
@@ -95,9 +98,7 @@ impl RealHost {
         ];
         let mut text = String::new();
         for line in output {
-            // kubeadm does not print the token; a later version's debug line shall
-            // not either.
-            let line = line.replace(secret, "[token]");
+            let line = without_token(&line, secret);
             self.log.info(&format!("kubeadm: {line}"));
             if text.len() < OUTPUT_LIMIT {
                 text.push_str(&line);
@@ -232,6 +233,56 @@ impl Drop for SecretFile {
     }
 }
 
+/// The kubeconfig with the token, which kubeadm writes for the kubelet's first
+/// request, is in `/run` and nowhere else: `/etc` can be on a local disk, where what
+/// is deleted stays readable.
+///
+/// kubeadm and the kubelet follow the link: client-go writes the file in place
+/// (`clientcmd.WriteToFile`), with mode 0600, and kubeadm's preflight takes a link
+/// to nothing as no file. kubeadm then removes the link only, so both go when this
+/// value does.
+struct BootstrapInMemory {
+    link: PathBuf,
+    target: PathBuf,
+}
+
+impl BootstrapInMemory {
+    fn prepare(paths: &Paths) -> io::Result<Self> {
+        let this = Self {
+            link: paths.at(BOOTSTRAP_KUBECONFIG),
+            target: paths.run("bootstrap-kubelet.conf"),
+        };
+        this.remove();
+        if let Some(folder) = this.link.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        symlink(&this.target, &this.link)?;
+        Ok(this)
+    }
+
+    fn remove(&self) {
+        for path in [&self.link, &self.target] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for BootstrapInMemory {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// kubeadm does not print the token; a later version's debug line shall not either,
+/// nor the half of it that is secret.
+fn without_token(line: &str, token: &str) -> String {
+    let line = line.replace(token, "[token]");
+    match token.split_once('.') {
+        Some((_, secret)) if !secret.is_empty() => line.replace(secret, "[token]"),
+        _ => line,
+    }
+}
+
 fn read_lines(stream: impl Read + Send + 'static, lines: Sender<String>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
@@ -262,6 +313,50 @@ mod tests {
         );
         drop(file);
         assert!(!path.exists());
+    }
+
+    /// As kubeadm does it: looks whether the file is there, writes it, removes it.
+    #[test]
+    fn the_bootstrap_kubeconfig_is_written_to_memory_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let paths = Paths::below(base.path());
+        let link = paths.at(BOOTSTRAP_KUBECONFIG);
+        let target = paths.run("bootstrap-kubelet.conf");
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        for (kubeadm_removes_it, is_left_over) in [(true, false), (false, true)] {
+            if is_left_over {
+                fs::write(&link, "an earlier attempt's").unwrap();
+                fs::write(&target, "an earlier attempt's").unwrap();
+            }
+            let in_memory = BootstrapInMemory::prepare(&paths).unwrap();
+            assert!(!link.exists(), "preflight finds a file");
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(&link).unwrap().write_all(b"token").unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!(fs::read_to_string(&link).unwrap(), "token");
+            let mode = fs::metadata(&target).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            if kubeadm_removes_it {
+                fs::remove_file(&link).unwrap();
+            }
+            drop(in_memory);
+            assert!(fs::symlink_metadata(&link).is_err());
+            assert!(!target.exists());
+        }
+    }
+
+    #[test]
+    fn no_part_of_the_token_that_is_secret_is_told() {
+        let token = "abcdef.0123456789abcdef";
+        for (line, expected) in [
+            ("joins with abcdef.0123456789abcdef.", "joins with [token]."),
+            ("secret=0123456789abcdef", "secret=[token]"),
+            ("for token ID \"abcdef\"", "for token ID \"abcdef\""),
+        ] {
+            assert_eq!(without_token(line, token), expected);
+        }
+        assert_eq!(without_token("as it is", "nodot."), "as it is");
     }
 
     /// A socket that nobody listens at is one of a runtime that is not running.
