@@ -4,15 +4,20 @@
 //! It asks without option 61, so that the server sees the same client, by its
 //! hardware address, as in the firmware's own request a minute ago.
 
+mod lease;
+mod renewal;
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use boot_proto::cmdline::prefix_of;
-use boot_proto::dhcp::AGENT_CLASS;
+use boot_proto::dhcp::{AGENT_CLASS, Message, MessageType, Op, code};
 use boot_proto::ids::MacAddr;
 use boot_proto::time::Monotonic;
-use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+
+pub use lease::Lease;
+pub use renewal::{Renewal, Upkeep};
 
 /// First wait for an answer. RFC 2131 §4.1 proposes 4 s for 10 Mbit/s Ethernet;
 /// a boot that lost one packet should not stand still for so long.
@@ -23,25 +28,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(16);
 const REQUESTS_PER_OFFER: u32 = 4;
 /// Pause after a refused request (§3.1 step 4 wants no tight loop of them).
 const PAUSE_AFTER_NAK: Duration = Duration::from_secs(1);
-
-/// What a server gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Own address.
-    pub address: Ipv4Addr,
-    /// Length of the network prefix in bits.
-    pub prefix: u8,
-    /// Default gateway, from option 121 or 3.
-    pub gateway: Option<Ipv4Addr>,
-    /// DNS servers, option 6.
-    pub dns: Vec<Ipv4Addr>,
-    /// Server identifier, option 54.
-    pub server: Ipv4Addr,
-    /// MTU, option 26.
-    pub mtu: Option<u16>,
-    /// Lease time in seconds, option 51.
-    pub lease_secs: u32,
-}
+/// Octets of a datagram that is sent: an Ethernet frame without IP and UDP headers.
+const LONGEST_MESSAGE: u16 = 1472;
+/// Characters of a server's own words that are worth telling.
+const REASON_CHARS: usize = 200;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +47,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 enum State {
     Selecting,
-    Requesting { offer: Message, server: Ipv4Addr },
+    Requesting { offered: Ipv4Addr, server: Ipv4Addr },
     Bound(Lease),
 }
 
@@ -99,8 +89,8 @@ impl DhcpClient {
     pub fn complaint(&self) -> String {
         match (&self.refusal, &self.state) {
             (Some(refusal), _) => refusal.clone(),
-            (None, State::Requesting { offer, server }) => {
-                format!("{server} offered {} but did not confirm it", offer.yiaddr())
+            (None, State::Requesting { offered, server }) => {
+                format!("{server} offered {offered} but did not confirm it")
             }
             (None, _) => "no DHCP server answered".to_owned(),
         }
@@ -125,34 +115,22 @@ impl DhcpClient {
 
     /// Takes a datagram that came to port 68. What is not for us is ignored.
     pub fn handle(&mut self, now: Monotonic, datagram: &[u8]) {
-        let Ok(reply) = Message::decode(&mut Decoder::new(datagram)) else {
+        let Some((reply, server)) = answer_to(self.mac, self.xid, datagram) else {
             return;
         };
-        // The length is what the sender says: dhcproto's `chaddr` would panic at
-        // one beyond the field's 16 octets, and with it PID 1.
-        let is_ours = reply.opcode() == Opcode::BootReply
-            && reply.xid() == self.xid
-            && usize::from(reply.hlen()) == self.mac.octets().len()
-            && reply.chaddr() == self.mac.octets();
-        let Some(server) = server_of(&reply) else {
-            return;
-        };
-        if !is_ours {
-            return;
-        }
-        match (reply.opts().msg_type(), &self.state) {
-            (Some(MessageType::Offer), State::Selecting) if !reply.yiaddr().is_unspecified() => {
+        match (reply.message_type(), &self.state) {
+            (Some(MessageType::Offer), State::Selecting) if !reply.yiaddr.is_unspecified() => {
                 self.state = State::Requesting {
-                    offer: reply,
+                    offered: reply.yiaddr,
                     server,
                 };
                 self.attempt = 0;
                 self.send_at = now;
             }
             (Some(MessageType::Ack), State::Requesting { server: chosen, .. })
-                if server == *chosen && !reply.yiaddr().is_unspecified() =>
+                if server == *chosen && !reply.yiaddr.is_unspecified() =>
             {
-                self.state = State::Bound(lease_of(&reply, server));
+                self.state = State::Bound(Lease::of(&reply, server));
             }
             (Some(MessageType::Nak), State::Requesting { server: chosen, .. })
                 if server == *chosen =>
@@ -164,10 +142,7 @@ impl DhcpClient {
     }
 
     fn refuse(&mut self, now: Monotonic, reply: &Message, server: Ipv4Addr) {
-        let reason = match reply.opts().get(OptionCode::Message) {
-            Some(DhcpOption::Message(text)) => format!(": {text}"),
-            _ => String::new(),
-        };
+        let reason = words(reply);
         self.refusal = Some(format!(
             "{server} refused the address it had offered{reason}"
         ));
@@ -198,119 +173,71 @@ impl DhcpClient {
     }
 
     fn message(&self, now: Monotonic) -> Vec<u8> {
-        let mut message = Message::default();
         let secs = now.since(self.started).as_secs();
-        message
-            .set_opcode(Opcode::BootRequest)
-            .set_htype(HType::Eth)
-            .set_chaddr(&self.mac.octets())
-            .set_xid(self.xid)
-            .set_secs(u16::try_from(secs).unwrap_or(u16::MAX))
-            // The socket cannot receive unicast to an address it has not got.
-            .set_flags(Flags::default().set_broadcast());
-        let options = message.opts_mut();
-        match &self.state {
-            State::Requesting { offer, server } => {
-                options.insert(DhcpOption::MessageType(MessageType::Request));
-                options.insert(DhcpOption::RequestedIpAddress(offer.yiaddr()));
-                options.insert(DhcpOption::ServerIdentifier(*server));
-            }
-            State::Selecting | State::Bound(_) => {
-                options.insert(DhcpOption::MessageType(MessageType::Discover));
-            }
+        let kind = match &self.state {
+            State::Requesting { .. } => MessageType::Request,
+            State::Selecting | State::Bound(_) => MessageType::Discover,
+        };
+        let mut message = question(self.mac, self.xid, kind);
+        message.secs = u16::try_from(secs).unwrap_or(u16::MAX);
+        // The socket cannot receive unicast to an address it has not got.
+        message.set_broadcast();
+        if let State::Requesting { offered, server } = self.state {
+            let options = &mut message.options;
+            options.put_addresses(code::REQUESTED_ADDRESS, &[offered]);
+            options.put_addresses(code::SERVER_ID, &[server]);
         }
-        options.insert(DhcpOption::ClassIdentifier(AGENT_CLASS.to_vec()));
-        options.insert(DhcpOption::MaxMessageSize(1472));
-        options.insert(DhcpOption::ParameterRequestList(vec![
-            OptionCode::SubnetMask,
-            OptionCode::Router,
-            OptionCode::DomainNameServer,
-            OptionCode::Hostname,
-            OptionCode::DomainName,
-            OptionCode::InterfaceMtu,
-            OptionCode::BroadcastAddr,
-            OptionCode::ClasslessStaticRoute,
-        ]));
-        let mut bytes = Vec::with_capacity(300);
-        // Writing into memory does not fail for a message of a few options.
-        let _ = message.encode(&mut Encoder::new(&mut bytes));
-        // Some servers and relays drop what is shorter than BOOTP's 300 octets
-        // (RFC 1542 §2.1).
-        bytes.resize(bytes.len().max(300), 0);
-        bytes
+        message.encode(usize::from(LONGEST_MESSAGE))
     }
 }
 
-fn server_of(reply: &Message) -> Option<Ipv4Addr> {
-    match reply.opts().get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => Some(*server),
-        _ => None,
-    }
+/// A message with what each of ours says.
+fn question(mac: MacAddr, xid: u32, kind: MessageType) -> Message {
+    let mut message = Message::request(mac, xid, kind);
+    let options = &mut message.options;
+    options.put(code::VENDOR_CLASS, AGENT_CLASS.to_vec());
+    options.put(
+        code::MAX_MESSAGE_SIZE,
+        LONGEST_MESSAGE.to_be_bytes().to_vec(),
+    );
+    let wanted = [
+        code::SUBNET_MASK,
+        code::ROUTER,
+        code::DNS,
+        code::HOSTNAME,
+        code::DOMAIN,
+        code::MTU,
+        code::BROADCAST,
+        code::CLASSLESS_ROUTES,
+    ];
+    options.put(code::PARAMETER_LIST, wanted.to_vec());
+    message
 }
 
-fn lease_of(ack: &Message, server: Ipv4Addr) -> Lease {
-    let options = ack.opts();
-    let address = ack.yiaddr();
-    let prefix = match options.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => prefix_of(*mask),
-        _ => None,
-    };
-    let dns = match options.get(OptionCode::DomainNameServer) {
-        Some(DhcpOption::DomainNameServer(servers)) => servers.clone(),
-        _ => Vec::new(),
-    };
-    let mtu = match options.get(OptionCode::InterfaceMtu) {
-        // RFC 2132 §5.1: 68 is the smallest legal value; no boot works with so
-        // little, and IPv4 wants 576.
-        Some(DhcpOption::InterfaceMtu(mtu)) if *mtu >= 576 => Some(*mtu),
-        _ => None,
-    };
-    let lease_secs = match options.get(OptionCode::AddressLeaseTime) {
-        Some(DhcpOption::AddressLeaseTime(secs)) => *secs,
-        _ => u32::MAX,
-    };
-    let prefix = prefix.unwrap_or_else(|| prefix_by_class(address));
-    Lease {
-        address,
-        prefix,
-        gateway: gateway_of(ack),
-        dns,
-        server,
-        mtu,
-        lease_secs,
-    }
+/// A server's reply to our transaction, and that server.
+fn answer_to(mac: MacAddr, xid: u32, datagram: &[u8]) -> Option<(Message, Ipv4Addr)> {
+    let reply = Message::parse(datagram).ok()?;
+    let octets = mac.octets();
+    let is_ours = reply.op == Op::Reply
+        && reply.xid == xid
+        && usize::from(reply.hlen) == octets.len()
+        && reply.chaddr.starts_with(&octets);
+    let server = reply.options.address(code::SERVER_ID)?;
+    is_ours.then_some((reply, server))
 }
 
-/// Option 121 wins over 3 where both are present (RFC 3442).
-fn gateway_of(ack: &Message) -> Option<Ipv4Addr> {
-    if let Some(DhcpOption::ClasslessStaticRoute(routes)) =
-        ack.opts().get(OptionCode::ClasslessStaticRoute)
-    {
-        return routes
-            .iter()
-            .find(|(to, _)| to.prefix_len() == 0)
-            .map(|(_, gateway)| *gateway)
-            .filter(|gateway| !gateway.is_unspecified());
-    }
-    match ack.opts().get(OptionCode::Router) {
-        Some(DhcpOption::Router(routers)) => routers
-            .iter()
-            .copied()
-            .find(|router| !router.is_unspecified()),
-        _ => None,
+/// What a server says of its refusal (option 56), fit for a console.
+fn words(reply: &Message) -> String {
+    let text = reply.options.get(code::MESSAGE).unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let text: String = text
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(REASON_CHARS)
+        .collect();
+    if text.is_empty() {
+        text
+    } else {
+        format!(": {text}")
     }
 }
-
-/// The prefix of a server that sends no mask (RFC 2131 §4.4.1 leaves it to the
-/// host, which has the classes of RFC 791 to go by).
-fn prefix_by_class(address: Ipv4Addr) -> u8 {
-    let [first, ..] = address.octets();
-    match first {
-        0..=127 => 8,
-        128..=191 => 16,
-        _ => 24,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -45,6 +45,8 @@ pub mod code {
     pub const SUBNET_SELECTION: u8 = 118;
     /// RFC 3397.
     pub const DOMAIN_SEARCH: u8 = 119;
+    /// RFC 3442.
+    pub const CLASSLESS_ROUTES: u8 = 121;
     /// iPXE's encapsulated options.
     pub const IPXE: u8 = 175;
 }

@@ -89,8 +89,10 @@ impl Boot<'_> {
                         gateway: lease.gateway,
                         mtu: lease.mtu.map(u32::from),
                     };
-                    let told = self.use_address(link, address)?;
-                    return Ok(format!("{told}, leased by {}", lease.server));
+                    let server = lease.server;
+                    let told = self.use_address(link.clone(), address)?;
+                    self.world.dhcp.keep(&link, lease, self.world.log);
+                    return Ok(format!("{told}, leased by {server}"));
                 }
                 Err(error) => reasons.push(crate::log::chain(&error)),
             }

@@ -65,13 +65,13 @@ impl Bench {
                 address: Ipv4Addr::new(10, 0, 0, 77),
                 prefix: 24,
                 gateway: None,
-                dns: Vec::new(),
                 server: Ipv4Addr::new(10, 0, 0, 1),
                 mtu: None,
-                lease_secs: 600,
+                times: None,
             },
             heard: Vec::new(),
             asked: RefCell::default(),
+            kept: RefCell::default(),
         };
         dhcp.heard = vec!["eth0".to_owned(), "eth1".to_owned()];
         Self {
@@ -335,6 +335,7 @@ fn links_without_a_cable_or_an_answer_are_passed_over() {
     bench.dhcp.heard = vec!["eth1".to_owned()];
     assert_eq!(bench.run().phase, Phase::SwitchRoot);
     assert_eq!(*bench.dhcp.asked.borrow(), ["eth0", "eth1"]);
+    assert_eq!(*bench.dhcp.kept.borrow(), ["eth1"]);
     // No cable at all.
     let mut bench = Bench::new("", &server);
     bench.links.cabled.clear();

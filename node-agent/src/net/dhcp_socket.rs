@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::thread;
 use std::time::Duration;
 
 use boot_proto::time::Monotonic;
@@ -11,11 +12,12 @@ use nix::sys::socket::{
 };
 
 use super::Link;
-use crate::clock::{Clock, random_u32};
-use crate::dhcp_client::{DhcpClient, Lease, Output};
+use crate::clock::{Clock, SystemClock, random_u32};
+use crate::dhcp_client::{DhcpClient, Lease, Output, Renewal, Upkeep};
+use crate::log::{Log, chain};
 
 const CLIENT_PORT: u16 = 68;
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+const SERVER_PORT: u16 = 67;
 
 /// Why a link has no lease.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,10 @@ pub trait Dhcp {
     /// # Errors
     /// When the socket fails or nobody gave an address in time.
     fn ask(&self, link: &Link, patience: Duration, clock: &dyn Clock) -> Result<Lease, DhcpError>;
+
+    /// Keeps a lease that was given just now, from a thread of its own, until this
+    /// program ends.
+    fn keep(&self, link: &Link, lease: Lease, log: &Log);
 }
 
 /// [`Dhcp`] over the network.
@@ -78,13 +84,58 @@ impl Dhcp for DhcpOverUdp {
             }
             match client.poll(now) {
                 Output::Bound(lease) => return Ok(lease),
-                Output::Send(datagram) => send(&socket, &datagram).map_err(failed)?,
+                Output::Send(datagram) => {
+                    send(&socket, &datagram, Ipv4Addr::BROADCAST).map_err(failed)?;
+                }
                 Output::WaitUntil(deadline) => {
                     let length = receive(&socket, &mut buffer, deadline.min(end), now);
                     if let Some(datagram) = buffer.get(..length.map_err(failed)?) {
                         client.handle(clock.now(), datagram);
                     }
                 }
+            }
+        }
+    }
+
+    fn keep(&self, link: &Link, lease: Lease, log: &Log) {
+        let now = SystemClock.now();
+        let Some(renewal) = Renewal::new(link.mac, random_u32(), lease, now) else {
+            return;
+        };
+        let (name, log_of_thread) = (link.name.clone(), log.clone());
+        let started = thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || {
+                if let Err(error) = keep(&name, renewal, &SystemClock, &log_of_thread) {
+                    log_of_thread.warn(&format!("{name}: the lease is not renewed: {error}"));
+                }
+            });
+        if let Err(error) = started {
+            log.warn(&format!("the lease is not renewed: {}", chain(&error)));
+        }
+    }
+}
+
+/// Until the lease is lost. Not even then is the address taken away: the boot may be
+/// all but over, and an image is checked whoever it came from.
+fn keep(link: &str, mut renewal: Renewal, clock: &dyn Clock, log: &Log) -> io::Result<()> {
+    let socket = open(link)?;
+    let mut buffer = [0; 2048];
+    loop {
+        let now = clock.now();
+        match renewal.poll(now) {
+            Upkeep::Send { to, datagram } => send(&socket, &datagram, to)?,
+            Upkeep::WaitUntil(deadline) => {
+                let length = receive(&socket, &mut buffer, deadline, now)?;
+                if renewal.handle(buffer.get(..length).unwrap_or_default()) {
+                    log.info(&format!("{link}: the address is leased for longer"));
+                }
+            }
+            Upkeep::Lost(why) => {
+                let text =
+                    format!("{link}: the address may be given to another machine now: {why}");
+                log.warn(&text);
+                return Ok(());
             }
         }
     }
@@ -107,15 +158,20 @@ fn open(link: &str) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
-    match socket.send_to(datagram, SERVER) {
+fn send(socket: &UdpSocket, datagram: &[u8], to: Ipv4Addr) -> io::Result<()> {
+    match socket.send_to(datagram, SocketAddrV4::new(to, SERVER_PORT)) {
         Ok(_) => Ok(()),
         // The link lost its carrier for a moment, or its queue is full: the
         // next attempt is due in seconds anyway.
         Err(error)
             if matches!(
                 error.raw_os_error(),
-                Some(nix::libc::ENETDOWN | nix::libc::ENETUNREACH | nix::libc::ENOBUFS)
+                Some(
+                    nix::libc::ENETDOWN
+                        | nix::libc::ENETUNREACH
+                        | nix::libc::EHOSTUNREACH
+                        | nix::libc::ENOBUFS
+                )
             ) =>
         {
             Ok(())

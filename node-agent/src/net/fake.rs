@@ -11,6 +11,7 @@ use super::diff::LinkChange;
 use super::{Address, Link, LinkError, Links};
 use crate::clock::Clock;
 use crate::dhcp_client::Lease;
+use crate::log::Log;
 
 /// Links that do what they are told.
 #[derive(Debug, Default)]
@@ -163,6 +164,8 @@ pub struct FakeDhcp {
     pub heard: Vec<String>,
     /// Names of links that were asked on.
     pub asked: RefCell<Vec<String>>,
+    /// Names of links whose lease is kept.
+    pub kept: RefCell<Vec<String>>,
 }
 
 impl Dhcp for FakeDhcp {
@@ -184,5 +187,9 @@ impl Dhcp for FakeDhcp {
             secs: patience.as_secs(),
             complaint: "no DHCP server answered".to_owned(),
         })
+    }
+
+    fn keep(&self, link: &Link, _: Lease, _: &Log) {
+        self.kept.borrow_mut().push(link.name.clone());
     }
 }
