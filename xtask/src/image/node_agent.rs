@@ -12,14 +12,17 @@ use crate::run::{is_installed, output, run, say};
 
 /// Builds node-agent and returns the program.
 pub fn build() -> Result<PathBuf> {
-    build_static("node-agent")
+    build_by_profile("node-agent", "node-agent")
 }
 
 /// Builds a program of ours that needs no library, and returns it.
-///
+pub fn build_static(program: &str) -> Result<PathBuf> {
+    build_by_profile(program, "release")
+}
+
 /// It has a target folder of its own: with other flags, the ordinary one would
 /// be rebuilt back and forth.
-pub fn build_static(program: &str) -> Result<PathBuf> {
+fn build_by_profile(program: &str, profile: &str) -> Result<PathBuf> {
     let checkout = cache::checkout();
     let folder = checkout.join("target/static");
     let target = target(&checkout)?;
@@ -33,7 +36,8 @@ pub fn build_static(program: &str) -> Result<PathBuf> {
         .current_dir(&checkout)
         .args([
             "build",
-            "--release",
+            "--profile",
+            profile,
             "--quiet",
             "--package",
             program,
@@ -46,7 +50,7 @@ pub fn build_static(program: &str) -> Result<PathBuf> {
         // glibc's dynamic loader has to load.
         .env(flags_variable, "-C target-feature=+crt-static")
         .env_remove("RUSTFLAGS"))?;
-    Ok(folder.join(target).join("release").join(program))
+    Ok(folder.join(target).join(profile).join(program))
 }
 
 /// musl makes the smaller program, but needs its target and its C compiler;
