@@ -5,6 +5,7 @@ mod changes;
 mod charts;
 mod clusters;
 mod control_plane;
+mod dhcp_agent;
 mod dhcp_clients;
 mod dhcp_clock;
 mod dhcp_host;

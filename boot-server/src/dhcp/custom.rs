@@ -62,7 +62,7 @@ const OPTIONS: [(u8, Form, &[&str]); 41] = [
     (101, Form::Text, &["tcode", "tzdb-timezone"]),
     (114, Form::Text, &["v4-captive-portal", "captive-portal"]),
     (code::DOMAIN_SEARCH, Form::Domains, &["domain-search"]),
-    (121, Form::Routes, &["classless-static-routes", "classless-static-route"]),
+    (code::CLASSLESS_ROUTES, Form::Routes, &["classless-static-routes", "classless-static-route"]),
     (150, Form::Addresses, &["tftp-server-address"]),
     (209, Form::Text, &["pxelinux-config-file", "config-file"]),
     (210, Form::Text, &["pxelinux-path-prefix", "path-prefix"]),
