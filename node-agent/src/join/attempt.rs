@@ -215,6 +215,10 @@ fn one_attempt(
             format!("the API server {} does not answer: {reason}", join.endpoint),
             Pause::Growing,
         ),
+        Outcome::KubeletFailed(reason) => (
+            format!("the kubelet does not start, see `journalctl -u kubelet`: {reason}"),
+            Pause::Growing,
+        ),
         Outcome::Failed(reason) => (format!("kubeadm: {reason}"), Pause::Growing),
     };
     host.clean();

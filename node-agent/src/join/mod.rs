@@ -2,11 +2,12 @@
 //! at it until it is one.
 //!
 //! [`attempt`] decides, [`host`] talks: to the container runtime, to boot-server,
-//! to kubeadm and to the kubelet.
+//! to kubeadm (`kubeadm_run.rs`) and to the kubelet.
 
 pub mod attempt;
 pub mod host;
 pub mod kubeadm;
+mod kubeadm_run;
 pub mod labels;
 pub mod outcome;
 
