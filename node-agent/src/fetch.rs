@@ -21,6 +21,10 @@ use turns::{Next, Turns};
 
 /// Octets read at once.
 const BLOCK: usize = 256 << 10;
+/// A connection that brings less than this in so long is left, as one that stands
+/// still: a server that drips must not hold a boot up where others do not.
+const LEAST: u64 = 1 << 20;
+const LEAST_WITHIN: Duration = Duration::from_secs(60);
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -71,6 +75,14 @@ pub enum AttemptError {
     /// The connection broke or stood still.
     #[error("the connection broke")]
     Broken(#[source] io::Error),
+    /// The connection brings next to nothing.
+    #[error("only {brought} bytes came in {secs} s")]
+    Drips {
+        /// Bytes it brought.
+        brought: u64,
+        /// Seconds that took.
+        secs: u64,
+    },
     /// The server has another file under this URL.
     #[error("{url} has {found} bytes and should have {expected}")]
     WrongSize {
@@ -241,13 +253,48 @@ impl Downloader<'_> {
                 .into());
             }
         }
-        copy(
-            body.into_with_config().limit(u64::MAX).reader(),
-            skip,
-            size,
-            sink,
-            progress,
-        )
+        let body = body.into_with_config().limit(u64::MAX).reader();
+        self.copy(body, skip, size, sink, progress)
+    }
+
+    /// Copies a body to the sink, without its first `skip` octets.
+    fn copy(
+        &self,
+        mut body: impl Read,
+        mut skip: u64,
+        size: u64,
+        sink: &mut Sink,
+        progress: &mut dyn FnMut(Received),
+    ) -> Result<(), Stop> {
+        let (mut since, mut brought) = (self.clock.now(), 0);
+        while sink.received < size {
+            let left = size - sink.received + skip;
+            let wanted = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+            let length = body.read(sink.room(wanted)).map_err(AttemptError::Broken)?;
+            if length == 0 {
+                let early = io::Error::from(io::ErrorKind::UnexpectedEof);
+                return Err(AttemptError::Broken(early).into());
+            }
+            let skipped = skip.min(length as u64);
+            skip -= skipped;
+            let skipped = usize::try_from(skipped).unwrap_or(length);
+            sink.take(skipped, length).map_err(Stop::Store)?;
+            progress(Received {
+                bytes: sink.received,
+                of: size,
+            });
+            brought += length as u64;
+            let now = self.clock.now();
+            let took = now.since(since);
+            if took >= LEAST_WITHIN {
+                if brought < LEAST && sink.received < size {
+                    let secs = took.as_secs();
+                    return Err(AttemptError::Drips { brought, secs }.into());
+                }
+                (since, brought) = (now, 0);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -287,34 +334,6 @@ fn urls(image: &ImageSource) -> Vec<&str> {
         .chain(mirrors)
         .map(String::as_str)
         .collect()
-}
-
-/// Copies a body to the sink, without its first `skip` octets.
-fn copy(
-    mut body: impl Read,
-    mut skip: u64,
-    size: u64,
-    sink: &mut Sink,
-    progress: &mut dyn FnMut(Received),
-) -> Result<(), Stop> {
-    while sink.received < size {
-        let left = size - sink.received + skip;
-        let wanted = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-        let length = body.read(sink.room(wanted)).map_err(AttemptError::Broken)?;
-        if length == 0 {
-            let early = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(AttemptError::Broken(early).into());
-        }
-        let skipped = skip.min(length as u64);
-        skip -= skipped;
-        let skipped = usize::try_from(skipped).unwrap_or(length);
-        sink.take(skipped, length).map_err(Stop::Store)?;
-        progress(Received {
-            bytes: sink.received,
-            of: size,
-        });
-    }
-    Ok(())
 }
 
 /// Why a connection was left: what may be better next time, and what may not.

@@ -150,7 +150,6 @@ pub fn opening(arguments: &BootArguments, paths: &Paths) -> Vec<Step> {
                 address,
                 prefix,
                 gateway,
-                mtu: None,
             })
         }
         Some(IpArgument::Dhcp) | None => Action::AskForAddress,

@@ -38,7 +38,6 @@ fn boot(within: &Path, log: &Log) -> Lease {
             address: lease.address,
             prefix: lease.prefix,
             gateway: None,
-            mtu: None,
         };
         links.add_address(&link, &address).unwrap();
         DhcpOverUdp.keep(&link, lease.clone(), &log);

@@ -8,6 +8,7 @@ use boot_proto::ids::MacAddr;
 use super::{Boot, StepError};
 use crate::facts;
 use crate::http::{self, Client};
+use crate::net::diff::LinkChange;
 use crate::net::{Address, Link, nics};
 use crate::plan;
 
@@ -87,9 +88,9 @@ impl Boot<'_> {
                         address: lease.address,
                         prefix: lease.prefix,
                         gateway: lease.gateway,
-                        mtu: lease.mtu.map(u32::from),
                     };
                     let server = lease.server;
+                    self.use_mtu(&link, lease.mtu.map(u32::from));
                     let told = self.use_address(link.clone(), address)?;
                     self.world.dhcp.keep(&link, lease, self.world.log);
                     return Ok(format!("{told}, leased by {server}"));
@@ -118,6 +119,24 @@ impl Boot<'_> {
             reasons.push("no link has a carrier".to_owned());
         }
         Err(StepError::new(reasons.join("; ")))
+    }
+
+    /// What a network wants is not always what a NIC can: then the NIC keeps its own,
+    /// which is smaller.
+    fn use_mtu(&mut self, link: &Link, mtu: Option<u32>) {
+        let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) else {
+            return;
+        };
+        let name = link.name.clone();
+        let changed = self.world.links.change(&LinkChange::Mtu { name, mtu });
+        if let Err(error) = changed {
+            let text = format!(
+                "{}, as the DHCP server wants it: the MTU stays {}",
+                crate::log::chain(&error),
+                link.mtu
+            );
+            self.world.log.warn(&text);
+        }
     }
 
     fn use_address(&mut self, link: Link, address: Address) -> Result<String, StepError> {

@@ -352,6 +352,23 @@ fn links_without_a_cable_or_an_answer_are_passed_over() {
 }
 
 #[test]
+fn an_mtu_that_a_nic_cannot_have_does_not_stop_the_boot() {
+    let server = boot_server(|_| {}, IMAGE);
+    for (mtu, is_taken) in [(9000, true), (65_000, false)] {
+        let mut bench = Bench::new("", &server);
+        bench.dhcp.lease.mtu = Some(mtu);
+        assert_eq!(bench.run().phase, Phase::SwitchRoot);
+        let told = bench.log.tail();
+        assert_eq!(
+            bench.links.links[0].mtu == u32::from(mtu),
+            is_taken,
+            "{told}"
+        );
+        assert_eq!(!told.contains("the MTU stays 1500"), is_taken, "{told}");
+    }
+}
+
+#[test]
 fn a_static_address_needs_no_dhcp() {
     let server = boot_server(|_| {}, IMAGE);
     let mut bench = Bench::new("ip=10.0.0.9::10.0.0.1:255.255.255.0:::off", &server);

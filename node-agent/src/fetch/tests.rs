@@ -299,3 +299,31 @@ fn the_next_server_goes_on_where_one_stopped() {
         assert_eq!(outcome.slept, Duration::ZERO, "{name}");
     }
 }
+
+#[test]
+fn a_server_that_drips_is_left_for_the_next() {
+    let content = content();
+    let dripping = serve(content.clone(), vec![Answer::Whole]);
+    let mut image = image(dripping, &content);
+    image.mirrors = vec![serve(content.clone(), vec![Answer::Whole])];
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, log) = (FakeClock::default(), Log::new());
+    let client = Client::new(Duration::from_secs(5), Duration::from_secs(5), None);
+    let downloader = Downloader {
+        client,
+        clock: &clock,
+        log: &log,
+    };
+    let mut pieces = 0;
+    let result = downloader.fetch(&image, &folder.path().join("image"), &mut |_| {
+        pieces += 1;
+        // The first piece takes longer than a whole image should.
+        if pieces == 1 {
+            clock.sleep(Duration::from_secs(61));
+        }
+    });
+    result.unwrap();
+    let told = log.tail();
+    assert!(told.contains("bytes came in 61 s"), "{told}");
+    assert!(told.contains("asking the next server"), "{told}");
+}

@@ -119,7 +119,13 @@ impl Links for FakeLinks {
                 let bond = self.named(bond).index;
                 assert_eq!(self.named(port).master, Some(bond));
             }
-            LinkChange::Mtu { name, mtu } => self.named(name).mtu = *mtu,
+            LinkChange::Mtu { name, mtu } if *mtu <= 9216 => self.named(name).mtu = *mtu,
+            LinkChange::Mtu { .. } => {
+                return Err(LinkError {
+                    what: change.to_string(),
+                    source: io::Error::from_raw_os_error(nix::libc::EINVAL),
+                });
+            }
             LinkChange::Up { name, up } => {
                 let cabled = self.cabled.contains(name);
                 let link = self.named(name);

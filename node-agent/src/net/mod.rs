@@ -45,8 +45,6 @@ pub struct Address {
     pub prefix: u8,
     /// Default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// MTU in bytes, where the network names one.
-    pub mtu: Option<u32>,
 }
 
 /// A request over netlink that failed.

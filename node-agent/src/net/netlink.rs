@@ -223,14 +223,6 @@ impl Links for Netlink {
     }
 
     fn add_address(&mut self, link: &Link, address: &Address) -> Result<(), LinkError> {
-        if let Some(mtu) = address.mtu {
-            let change = LinkUnspec::new_with_index(link.index).mtu(mtu).build();
-            let request = self.handle.link().set(change).execute();
-            self.ask(
-                || format!("setting the MTU of {} to {mtu}", link.name),
-                request,
-            )?;
-        }
         let own = address.address;
         let add = self
             .handle
