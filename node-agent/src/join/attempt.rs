@@ -23,6 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const TELL_EVERY: Duration = Duration::from_secs(15);
 /// A clock this far off makes certificates look expired or not yet valid.
 const CLOCK_TOLERANCE_MS: u64 = 3_600_000;
+/// And this far off where a certificate has just looked so: that of a cluster made
+/// minutes ago does to a clock that lags by half an hour.
+const DOUBTED_CLOCK_TOLERANCE_MS: u64 = 60_000;
 /// Longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Pause while the old Node of this name is still Ready: its heartbeats are
@@ -89,6 +92,9 @@ pub fn join(
         &format!("joining cluster {}", join.cluster),
         begin,
     );
+    // Where the kubelet's folder is on a local disk, it has what the last boot left:
+    // with a certificate of another cluster there, the kubelet would ask for none.
+    host.clean();
     let Some(socket) = wait_for_runtime(host, clock, log) else {
         let secs = RUNTIME_PATIENCE.as_secs();
         host.report(
@@ -153,10 +159,17 @@ fn try_until_joined(
     begin: Monotonic,
 ) -> u32 {
     let mut failures: u32 = 0;
+    let mut tolerance_ms = CLOCK_TOLERANCE_MS;
     for attempt in 1.. {
-        let (reason, pause) = match one_attempt(config, join, socket, host, clock, log) {
+        let result = one_attempt(config, join, socket, host, clock, log, tolerance_ms);
+        let (reason, pause) = match result {
             Ok(()) => return attempt,
             Err((reason, Pause::Short)) => (reason, NAME_PAUSE),
+            Err((reason, Pause::ClockDoubted)) => {
+                tolerance_ms = DOUBTED_CLOCK_TOLERANCE_MS;
+                failures += 1;
+                (reason, growing(failures))
+            }
             Err((reason, Pause::Asked(pause))) => (
                 reason,
                 pause.clamp(Duration::from_secs(1), LONGEST_PAUSE * 2),
@@ -177,6 +190,8 @@ fn try_until_joined(
 enum Pause {
     Short,
     Growing,
+    /// Growing, and the clock is compared more strictly the next time.
+    ClockDoubted,
     Asked(Duration),
 }
 
@@ -187,13 +202,14 @@ fn one_attempt(
     host: &mut dyn Host,
     clock: &dyn Clock,
     log: &Log,
+    tolerance_ms: u64,
 ) -> Result<(), (String, Pause)> {
     let token = host.token().map_err(|refusal| {
         let pause = refusal.retry_after.map_or(Pause::Growing, Pause::Asked);
         (format!("no join token: {}", refusal.reason), pause)
     })?;
     let off = clock.wall().0.abs_diff(token.server_time_ms);
-    if token.server_time_ms != 0 && off > CLOCK_TOLERANCE_MS {
+    if token.server_time_ms != 0 && off > tolerance_ms {
         log.warn(&format!(
             "the clock is {} s off boot-server's; it is set now",
             off / 1000
@@ -210,7 +226,16 @@ fn one_attempt(
                 Pause::Short,
             )
         }
-        Outcome::TokenRefused => ("the API server refused the token".to_owned(), Pause::Short),
+        // Growing: an API server that takes no tokens at all is not to be given one
+        // every five seconds by each machine.
+        Outcome::TokenRefused => (
+            "the API server refused the token".to_owned(),
+            Pause::Growing,
+        ),
+        Outcome::ClockDoubted(reason) => (
+            format!("the clock, or a certificate of the API server, is wrong: {reason}"),
+            Pause::ClockDoubted,
+        ),
         Outcome::ApiAway(reason) => (
             format!("the API server {} does not answer: {reason}", join.endpoint),
             Pause::Growing,

@@ -32,6 +32,10 @@ const LEFTOVERS: &[&str] = &[
     "var/lib/kubelet/config.yaml",
     "var/lib/kubelet/instance-config.yaml",
     "var/lib/kubelet/kubeadm-flags.env",
+    // Which containers had which processors and memory. None runs any more, and a
+    // kubelet with another policy does not start beside it.
+    "var/lib/kubelet/cpu_manager_state",
+    "var/lib/kubelet/memory_manager_state",
 ];
 /// The certificate of a join that got as far.
 const KUBELET_PKI: &str = "var/lib/kubelet/pki";

@@ -10,6 +10,8 @@ pub enum Outcome {
     NameTaken,
     /// The token is not, or no longer, good.
     TokenRefused,
+    /// A certificate is not valid at what this machine's clock says.
+    ClockDoubted(String),
     /// The API server does not answer, or not with what was asked.
     ApiAway(String),
     /// The kubelet did not become healthy, or was not given its certificate.
@@ -29,6 +31,8 @@ const SIGNS: &[(&str, Kind)] = &[
     ("waiting for the kubelet to start", Kind::Kubelet),
     ("waiting for tls bootstrap", Kind::Kubelet),
     ("already exists in the cluster", Kind::NameTaken),
+    // Go's crypto/x509, for both.
+    ("expired or is not yet valid", Kind::Clock),
     // client-go, when a token is unknown or over.
     ("unauthorized", Kind::TokenRefused),
     // kubeadm, when cluster-info is not signed with the token: not yet, or no more.
@@ -69,6 +73,7 @@ enum Kind {
     TokenRefused,
     ApiAway,
     Kubelet,
+    Clock,
     Other,
 }
 
@@ -101,6 +106,7 @@ pub fn classify(succeeded: bool, output: &str) -> Outcome {
         Some(Kind::NameTaken) => Outcome::NameTaken,
         Some(Kind::TokenRefused) => Outcome::TokenRefused,
         Some(Kind::ApiAway) => Outcome::ApiAway(reason),
+        Some(Kind::Clock) => Outcome::ClockDoubted(reason),
         Some(Kind::Kubelet) => Outcome::KubeletFailed(reason),
         Some(Kind::Other) | None => Outcome::Failed(reason),
     }

@@ -70,7 +70,7 @@ fn a_join_that_works() {
     };
     let (result, waited) = run(&mut host);
     result.unwrap();
-    assert_eq!(host.calls, ["token", "kubeadm"]);
+    assert_eq!(host.calls, ["clean", "token", "kubeadm"]);
     assert_eq!(waited, LOOK_AGAIN * 4);
     let kinds: Vec<Progress> = host.reports.iter().map(|(progress, _)| *progress).collect();
     assert_eq!(kinds, [Progress::Started, Progress::Done]);
@@ -91,9 +91,12 @@ fn what_stands_in_the_way_is_cleaned_and_tried_with_a_new_token() {
     result.unwrap();
     assert_eq!(
         host.calls.join(" "),
-        format!("{}token kubeadm", "token kubeadm clean ".repeat(4))
+        format!(
+            "{}token kubeadm",
+            "clean token kubeadm ".repeat(4) + "clean "
+        )
     );
-    assert_eq!(waited, NAME_PAUSE * 3 + Duration::from_secs(5));
+    assert_eq!(waited, NAME_PAUSE * 2 + Duration::from_secs(5 + 10));
     assert!(
         host.reports[1].1.contains("still Ready"),
         "{:?}",
@@ -169,6 +172,26 @@ fn a_badly_wrong_clock_is_set_before_kubeadm_runs() {
         assert_eq!(set.map(str::to_owned), expected.map(|ms| ms.to_string()));
         assert_eq!(host.calls.last().unwrap(), "kubeadm");
     }
+}
+
+/// A clock that lags by half an hour is left alone until a certificate of a young
+/// cluster is not valid yet.
+#[test]
+fn a_clock_is_set_where_a_certificate_seems_out_of_date() {
+    let lag = 1_800_000;
+    let mut host = FakeHost {
+        outcomes: VecDeque::from([Outcome::ClockDoubted("x509: not yet valid".to_owned())]),
+        server_time_ms: FakeClock::default().wall().0 + lag,
+        ..FakeHost::default()
+    };
+    run(&mut host).0.unwrap();
+    let clock = format!("clock {}", host.server_time_ms);
+    let expected = [
+        "clean", "token", "kubeadm", "clean", "token", &clock, "kubeadm",
+    ];
+    assert_eq!(host.calls, expected);
+    let told = &host.reports[1].1;
+    assert!(told.contains("clock"), "{told}");
 }
 
 #[test]

@@ -25,6 +25,11 @@ fn what_has_a_name_of_its_own() {
     ] {
         assert_eq!(check(text), Outcome::TokenRefused, "{text}");
     }
+    let certificate = "error: error execution phase preflight: couldn't validate the identity of the \
+                       API Server: Get \"https://10.0.0.1:6443/api\": tls: failed to verify \
+                       certificate: x509: certificate has expired or is not yet valid: current time \
+                       2026-01-02T03:04:05Z is before 2026-01-02T03:10:00Z";
+    assert!(matches!(check(certificate), Outcome::ClockDoubted(_)));
     assert_eq!(classify(true, taken), Outcome::Joined);
     assert_eq!(
         classify(false, HINT),
