@@ -1,5 +1,6 @@
 //! What a booted node is made of, told by a unit that prints it on the console.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ spec:
         {
           sed 's/^/mount|/' /proc/self/mounts
           sed 's/^/memory|/' /proc/meminfo
+          awk '$3 ~ /^(tmpfs|devtmpfs|ramfs)$/ {print $2}' /proc/self/mounts |
+            while read -r point; do
+              echo \"held|$(stat -c %d \"$point\") $(stat -f -c '%S %b %f' \"$point\") $point\"
+            done
           for loop in /sys/block/loop*/loop/backing_file; do
             [ -e \"$loop\" ] && echo \"loop|$loop|$(cat \"$loop\")\"
           done
@@ -105,6 +110,32 @@ impl NodeFacts {
         found.unwrap_or_else(|| panic!("nothing is mounted at {point}: {:#?}", self.mounts()))
     }
 
+    /// Bytes in each file system in memory that is mounted, by mount point; one that
+    /// is mounted in several places counts once.
+    pub fn held(&self) -> BTreeMap<&str, u64> {
+        let mut devices = BTreeSet::new();
+        let held = self.of_kind("held").filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [device, block, blocks, free, point] = words[..] else {
+                panic!("{line:?} is not what stat prints");
+            };
+            let [block, blocks, free] = [block, blocks, free].map(number);
+            let used = block * blocks.saturating_sub(free);
+            devices.insert(device).then_some((point, used))
+        });
+        held.collect()
+    }
+
+    /// Bytes in files in memory that no mounted file system has, such as those of an
+    /// initramfs that was left and not emptied: its pages count as `Shmem` where it
+    /// is a tmpfs, and as `Unevictable` where it is a ramfs.
+    pub fn hidden(&self) -> u64 {
+        let unevictable = self.memory("Unevictable");
+        let pinned = unevictable.saturating_sub(self.memory("Mlocked"));
+        let files = self.memory("Shmem") + pinned;
+        files.saturating_sub(self.held().values().sum())
+    }
+
     /// Backing files of loop devices.
     pub fn loops(&self) -> Vec<String> {
         self.of_kind("loop").map(str::to_owned).collect()
@@ -118,4 +149,9 @@ impl NodeFacts {
         let number = entry.and_then(|entry| entry.split_whitespace().next()?.parse::<u64>().ok());
         number.unwrap_or_else(|| panic!("no {name} in {:#?}", self.lines)) * 1024
     }
+}
+
+fn number(word: &str) -> u64 {
+    let number = word.parse();
+    number.unwrap_or_else(|_| panic!("{word:?} is no number"))
 }

@@ -18,6 +18,7 @@ mod joins;
 mod lab;
 mod loaders;
 mod matchbox;
+mod minted;
 mod moves;
 mod networks;
 mod nics;

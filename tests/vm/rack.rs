@@ -13,6 +13,7 @@ use moonfarm_tests::wait::until;
 use serde_json::Value;
 
 use crate::facts::{self, NodeFacts};
+use crate::minted::MintedTokens;
 use crate::support::{TO_READY, TestFarm, artefacts, cartridge, internal_address, now};
 
 /// How long nodes are left alone: longer than Kubernetes by itself waits before
@@ -24,6 +25,9 @@ const GRACE: Duration = Duration::from_secs(600);
 const RESERVED: &str = "10.77.0.11";
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+/// What may be in files in memory that no mount has: less than half of the initramfs
+/// as it is unpacked.
+const HIDDEN: u64 = 6 * MIB;
 
 /// Two declared cartridges: the first by slot, MAC and address, the second by
 /// its slot alone, its MACs known from the chassis manager.
@@ -61,6 +65,7 @@ fn a_rack_from_power_on_to_ready_and_through_failures() {
     let mut test = TestFarm::start(artefacts, vec![first, second], Some(cluster), &|facts| {
         declared(facts, &first, &second)
     });
+    let mut minted = MintedTokens::watch(test.farm.control_plane());
     for cartridge in [first, second] {
         let console = test.console(&cartridge);
         test.wait_until_ready(&cartridge.name(), since, &console);
@@ -72,9 +77,12 @@ fn a_rack_from_power_on_to_ready_and_through_failures() {
         internal_address(&test.node(&first.name())).as_deref(),
         Some(RESERVED)
     );
-    check_root(&NodeFacts::read(&test.console(&first)), image_size);
+    let facts = NodeFacts::read(&test.console(&first));
+    test.say(&format!("{} KiB in no mount's files", facts.hidden() / KIB));
+    check_root(&facts, image_size);
     servers_may_die(&mut test, &[first.name(), second.name()]);
     a_reset_node_rejoins(&mut test, &second);
+    minted.are_kept_nowhere(&test, 3, &first.name());
 }
 
 fn image_size(folder: &std::path::Path) -> u64 {
@@ -139,6 +147,12 @@ fn check_root(node: &NodeFacts, image_size: u64) {
     assert!(
         held < image_size + image_size / 2,
         "{held} bytes are held for an image of {image_size}"
+    );
+    assert!(
+        node.hidden() < HIDDEN,
+        "{} bytes are in files that no mount has; is the initramfs emptied? {:#?} {node:#?}",
+        node.hidden(),
+        node.held()
     );
 }
 

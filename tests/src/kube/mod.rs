@@ -16,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::lab::process::output;
-use crate::lab::{LabError, Process};
+use crate::lab::{LabError, Process, ProcessSpec};
 
 pub use access::Access;
 
@@ -175,6 +175,26 @@ impl ControlPlane {
     /// When it fails.
     pub fn kubectl_output(&self, arguments: &[&str]) -> Result<String, LabError> {
         kubectl(&self.options, arguments)
+    }
+
+    /// Starts kubectl as administrator, for what goes on until the process is
+    /// dropped; what it prints goes to `NAME.log` in `folder`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl_process(
+        &self,
+        name: &str,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Result<Process, LabError> {
+        let program = self.options.programs.join("kubectl");
+        ProcessSpec::new(name, program, folder)
+            .within(&self.options.namespace)
+            .env("HOME", &self.options.folder)
+            .env("KUBECONFIG", self.kubeconfig())
+            .args(arguments)
+            .spawn()
     }
 
     /// Whether the Node of this name is Ready.
