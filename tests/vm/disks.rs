@@ -62,7 +62,7 @@ fn start(
 }
 
 /// A disk of the size of a small SSD's partition, as an earlier boot formatted it.
-fn disk(folder: &Path) -> PathBuf {
+pub fn disk(folder: &Path) -> PathBuf {
     let file = folder.join("disk.img");
     let sparse = OpenOptions::new().write(true).create_new(true).open(&file);
     sparse

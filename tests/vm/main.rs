@@ -26,6 +26,7 @@ mod older;
 mod profile;
 mod proxy;
 mod rack;
+mod secrets;
 mod seen;
 mod shell;
 mod stray;

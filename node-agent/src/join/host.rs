@@ -32,6 +32,9 @@ const LEFTOVERS: &[&str] = &[
     "var/lib/kubelet/config.yaml",
     "var/lib/kubelet/instance-config.yaml",
     "var/lib/kubelet/kubeadm-flags.env",
+    // Files with a token, of a join that was killed.
+    "run/moonfarm/bootstrap-kubelet.conf",
+    "run/moonfarm/kubeadm-join.yaml",
     // Which containers had which processors and memory. None runs any more, and a
     // kubelet with another policy does not start beside it.
     "var/lib/kubelet/cpu_manager_state",
