@@ -52,6 +52,14 @@ pub enum HttpError {
         #[source]
         source: Box<ureq::Error>,
     },
+    /// The server's certificate is not to be trusted.
+    #[error("nothing was asked of {url}: its certificate {why}")]
+    Untrusted {
+        /// The URL.
+        url: String,
+        /// Why, as the rest of a sentence.
+        why: String,
+    },
     /// The server answered that it will not.
     #[error("{url} answered {status}{}", reason(body))]
     Status {
@@ -133,10 +141,7 @@ impl Client {
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        request.call().map_err(|source| HttpError::NoAnswer {
-            url: url.to_owned(),
-            source: Box::new(source),
-        })
+        request.call().map_err(|source| no_answer(url, source))
     }
 
     /// `GET url`.
@@ -199,10 +204,7 @@ fn answer(
     url: &str,
     response: Result<Response<ureq::Body>, ureq::Error>,
 ) -> Result<String, HttpError> {
-    let no_answer = |source| HttpError::NoAnswer {
-        url: url.to_owned(),
-        source: Box::new(source),
-    };
+    let no_answer = |source| no_answer(url, source);
     let mut response = response.map_err(no_answer)?;
     if !response.status().is_success() {
         return Err(refused(url, response));
@@ -213,6 +215,17 @@ fn answer(
         .limit(ANSWER_LIMIT)
         .read_to_string()
         .map_err(no_answer)
+}
+
+fn no_answer(url: &str, source: ureq::Error) -> HttpError {
+    let url = url.to_owned();
+    match crate::tls::refusal(&source) {
+        Some(why) => HttpError::Untrusted { url, why },
+        None => HttpError::NoAnswer {
+            url,
+            source: Box::new(source),
+        },
+    }
 }
 
 /// The error of an answer that is not a success.

@@ -81,6 +81,34 @@ impl PinnedCa {
     }
 }
 
+/// Why a server's certificate was refused, in words for whoever runs the server;
+/// `None` where something else went wrong.
+pub(crate) fn refusal(error: &ureq::Error) -> Option<String> {
+    let ureq::Error::Io(error) = error else {
+        return None;
+    };
+    let error = error.get_ref()?.downcast_ref()?;
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return None;
+    };
+    Some(match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "is not of the CA that this initramfs pins: it is another server, or one that was \
+             given another --tls-cert, or the initramfs was built with another --boot-server-ca"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("has expired by this machine's clock ({why})")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "is not for this address: make one with it as an IP address among its \
+             subjectAltNames"
+                .to_owned()
+        }
+        _ => format!("cannot be trusted: {why}"),
+    })
+}
+
 /// The ordinary verifier, but for a clock that lags.
 #[derive(Debug)]
 struct ForgivesLateClocks(Arc<WebPkiServerVerifier>);

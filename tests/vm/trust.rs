@@ -1,19 +1,25 @@
 //! What an initramfs with keys in it runs, and what not.
 
+mod wire;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use moonfarm_tests::lab::farm::layout::SERVER;
-use moonfarm_tests::lab::farm::manifests::{self, Pool};
+use boot_proto::image::ImageManifest;
+use moonfarm_tests::lab::farm::ClusterOptions;
+use moonfarm_tests::lab::farm::layout::{self, SERVER, STRAY_MAC};
+use moonfarm_tests::lab::farm::manifests::{self, Facts, Manifest, Pool};
 use moonfarm_tests::lab::process::output;
-use moonfarm_tests::lab::{Firmware, console};
+use moonfarm_tests::lab::{Firmware, MachineSpec, QemuMachine, console};
+use moonfarm_tests::needs;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{TO_READY, TestFarm, artefacts};
+use crate::support::{TO_READY, TestFarm, artefacts, keep_picture, now};
+use wire::Wire;
 
 /// Port of the boot face that speaks TLS.
 const TLS_PORT: u16 = 8444;
@@ -29,16 +35,7 @@ fn an_initramfs_with_keys_runs_signed_images_told_over_tls_only() {
     let keys = minisign_keys(folder.path());
     artefacts.image = image_that_trusts(&artefacts.image, folder.path(), &tls.ca, &keys.public);
     let image = artefacts.image.clone();
-    let mut test = TestFarm::start(artefacts, Vec::new(), None, &|facts| {
-        let name = "strays";
-        vec![manifests::pool(
-            facts,
-            &Pool {
-                name,
-                ..Pool::default()
-            },
-        )]
-    });
+    let mut test = TestFarm::start(artefacts, Vec::new(), None, &strays);
     let arguments = tls.arguments();
     let serving = test.farm.serve_with(&arguments);
     serving.unwrap_or_else(|error| panic!("{}", error.chain()));
@@ -47,10 +44,8 @@ fn an_initramfs_with_keys_runs_signed_images_told_over_tls_only() {
     powered.unwrap_or_else(|error| panic!("{}", error.chain()));
 
     // The server's word alone is not enough, although it came over TLS.
-    let refusal = machine.wait_for_console("is not signed, and this initramfs", TO_READY);
+    waits_for(&machine, "is not signed, and this initramfs");
     let console = machine.console_log();
-    refusal
-        .unwrap_or_else(|error| panic!("{}\n{}", error.chain(), console::last_lines(&console, 40)));
     test.say("the unsigned image is refused");
     let text = console::text(&console);
     assert!(
@@ -65,12 +60,85 @@ fn an_initramfs_with_keys_runs_signed_images_told_over_tls_only() {
     let reset = machine.reset();
     reset.unwrap_or_else(|error| panic!("{}", error.chain()));
     for words in ["signed, told over TLS", " is right", "Welcome to Debian"] {
-        let seen = machine.wait_for_console(words, TO_READY);
-        seen.unwrap_or_else(|error| {
-            panic!("{}\n{}", error.chain(), console::last_lines(&console, 40))
-        });
+        waits_for(&machine, words);
         test.say(&format!("the signed one: {words}"));
     }
+}
+
+/// From firmware to Ready nothing of the machine's own is asked or told in the
+/// clear, the join token neither; and a boot-server with the certificate of
+/// another CA is asked for nothing at all.
+#[test]
+fn a_machine_that_pins_a_ca_joins_over_tls_alone() {
+    if !needs::is_long_run() {
+        return;
+    }
+    let Some(mut artefacts) = artefacts() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tls, other) = (folder.path().join("tls"), folder.path().join("other"));
+    let (tls, other) = (Tls::make(&tls), Tls::make(&other));
+    let keys = minisign_keys(folder.path());
+    artefacts.image = image_that_trusts(&artefacts.image, folder.path(), &tls.ca, &keys.public);
+    let manifest = artefacts.image.join("manifest.json");
+    keys.sign(&manifest);
+    let root = root_digest(&manifest);
+    let cluster = Some(ClusterOptions::default());
+    let mut test = TestFarm::start(artefacts, Vec::new(), cluster, &strays);
+    let serving = test.farm.serve_with(&other.arguments());
+    serving.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let since = now();
+    let mut machine = test.farm.machine(MachineSpec {
+        is_captured: true,
+        has_screen: true,
+        ..layout::stray(test.farm.layout(), Firmware::Bios)
+    });
+    let powered = machine.power_on();
+    powered.unwrap_or_else(|error| panic!("{}", error.chain()));
+    waits_for(&machine, "is not of the CA that this initramfs pins");
+    test.say("a server of another CA is asked for nothing");
+    keep_picture(&mut machine, "another-ca");
+
+    let serving = test.farm.serve_with(&tls.arguments());
+    serving.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let name = STRAY_MAC.dashed();
+    test.wait_until_ready(&name, since, &machine.console_log());
+    let text = console::text(&machine.console_log());
+    assert!(text.contains("signed, told over TLS"), "{text}");
+    machine.power_off();
+    let wire = Wire::read(&machine.spec().capture(0));
+    test.say(&format!("in the clear: {:#?}", wire.requests));
+    let hellos = wire.hellos.iter().filter(|port| **port == TLS_PORT).count();
+    test.say(&format!("{hellos} handshakes of TLS with boot-server"));
+    // iPXE's own requests show that others would have been seen.
+    assert!(wire.has_asked("/boot.ipxe") && wire.has_asked("/blobs/"));
+    assert!(!wire.has_asked("/v1/"), "{:#?}", wire.requests);
+    assert!(!wire.has_asked(&root), "{:#?}", wire.requests);
+    assert!(hellos > 0, "{:?}", wire.hellos);
+}
+
+fn strays(facts: &Facts<'_>) -> Vec<Manifest> {
+    let pool = Pool {
+        name: "strays",
+        ..Pool::default()
+    };
+    vec![manifests::pool(facts, &pool)]
+}
+
+fn waits_for(machine: &QemuMachine, words: &str) {
+    let seen = machine.wait_for_console(words, TO_READY);
+    seen.unwrap_or_else(|error| {
+        let last = console::last_lines(&machine.console_log(), 40);
+        panic!("{}\n{last}", error.chain())
+    });
+}
+
+/// The name that the image's root has in URLs.
+fn root_digest(manifest: &Path) -> String {
+    let manifest = fs::read(manifest).expect("a manifest");
+    let manifest: ImageManifest = serde_json::from_slice(&manifest).expect("a manifest");
+    manifest.root.digest.hex()
 }
 
 /// A CA, and files of a certificate for the server.
@@ -82,6 +150,7 @@ struct Tls {
 
 impl Tls {
     fn make(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
         let ca_key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

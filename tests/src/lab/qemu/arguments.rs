@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::accel::Accelerator;
 use super::spec::{Firmware, MachineSpec, Smbios};
 
+/// Bytes of a frame that are kept: its headers and the first line of a request.
+const CAPTURED: u32 = 256;
+
 /// The two flash chips of a UEFI machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flash {
@@ -101,14 +104,25 @@ pub(super) fn arguments(
 }
 
 fn nics(line: &mut Line, spec: &MachineSpec) {
+    // QEMU 7.2 would write the tap's own header in front of each frame.
+    let header = if spec.is_captured {
+        ",vnet_hdr=off"
+    } else {
+        ""
+    };
     for (index, nic) in spec.nics.iter().enumerate() {
         line.add(
             "-netdev",
             &format!(
-                "tap,id=nic{index},ifname={},script=no,downscript=no",
+                "tap,id=nic{index},ifname={},script=no,downscript=no{header}",
                 nic.tap
             ),
         );
+        if spec.is_captured {
+            let file = value(&spec.capture(index));
+            let dump = format!("filter-dump,id=dump{index},netdev=nic{index}");
+            line.add("-object", &format!("{dump},file={file},maxlen={CAPTURED}"));
+        }
         // OVMF has a driver and a PXE client of its own, which are what a UEFI
         // machine is to be tested with; the ROM would put iPXE in their place. A
         // machine with a kernel of its own needs neither.
@@ -223,6 +237,7 @@ mod tests {
         let mut spec = spec(Firmware::Bios);
         spec.has_screen = true;
         spec.has_watchdog = true;
+        spec.is_captured = true;
         spec.clock = Some("2001-02-03T04:05:06".into());
         spec.disks = vec![DiskDrive {
             file: "/lab/data".into(),
@@ -240,6 +255,7 @@ mod tests {
             "-rtc base=2001-02-03T04:05:06",
             "-vga std",
             "-device i6300esb -action watchdog=reset",
+            "filter-dump,id=dump1,netdev=nic1,file=/lab/a,,b/nic1.pcap,maxlen=256",
             "id=disk0,format=raw,file=/lab/data -device virtio-blk-pci,drive=disk0,serial=D1",
             "-kernel /k -initrd /i -append quiet moonfarm.debug",
             "-device e1000e,netdev=nic0,",

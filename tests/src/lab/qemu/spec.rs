@@ -43,6 +43,9 @@ pub struct MachineSpec {
     /// Whether it has a hardware watchdog (Intel's 6300ESB) that resets it.
     #[serde(default)]
     pub has_watchdog: bool,
+    /// Whether the beginning of each frame of its NICs is kept, in files for pcap.
+    #[serde(default)]
+    pub is_captured: bool,
 }
 
 /// A disk: a file with its plain content.
@@ -179,6 +182,13 @@ impl MachineSpec {
     #[must_use]
     pub fn console_log(&self) -> PathBuf {
         self.folder.join("console.log")
+    }
+
+    /// The frames of its NIC of this index, where they are kept; of its last time
+    /// on only.
+    #[must_use]
+    pub fn capture(&self, nic: usize) -> PathBuf {
+        self.folder.join(format!("nic{nic}.pcap"))
     }
 
     /// The monitor's socket.
