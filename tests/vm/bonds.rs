@@ -104,7 +104,9 @@ fn a_bond_with_lacp_boots_through_a_switch_that_insists() {
     }
     let network = "{interfaces: {nic0: {match: {boot: true}}, nic1: {match: {boot: false}}, \
                    bond0: {bond: {ports: [nic0, nic1], mode: 802.3ad, lacpRate: fast, \
-                   miimon: 100, transmitHashPolicy: layer3+4}, lease: static}}}";
+                   miimon: 100, transmitHashPolicy: layer3+4, adActorSystemPriority: 7, \
+                   adActorSystem: 02:00:00:00:0a:09, adUserPortKey: 3, gratuitousArp: 2, \
+                   peerNotifyDelay: 200}, lease: static}}}";
     let Some(bench) = Bench::start(network, 2) else {
         return;
     };
@@ -122,9 +124,25 @@ fn a_bond_with_lacp_boots_through_a_switch_that_insists() {
     bench.test.say(&shown);
     assert!(shown.contains("status: active negotiated"), "{shown}");
     assert_eq!(shown.matches("current attached").count(), 2, "{shown}");
+    // What the partner hears is what the initramfs said to the driver.
+    for part in [
+        "partner sys_id: 02:00:00:00:0a:09",
+        "partner sys_priority: 7",
+    ] {
+        assert_eq!(shown.matches(part).count(), 2, "{part}: {shown}");
+    }
+    let keys = shown
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("partner key: "));
+    let keys: Vec<u16> = keys.filter_map(|key| key.parse().ok()).collect();
+    assert!(
+        keys.len() == 2 && keys.iter().all(|key| key >> 6 == 3),
+        "{keys:?}"
+    );
     let seen = bench.ask(at, LOOK);
     bench.test.say(&seen);
     assert!(seen.contains("IEEE 802.3ad"), "{seen}");
+    assert!(seen.contains("Peer Notification Delay (ms): 200"), "{seen}");
     assert!(seen.contains("Number of ports: 2"), "{seen}");
     assert!(seen.contains(&format!("inet {at}/24")), "{seen}");
     assert!(seen.contains("lost 0"), "{seen}");

@@ -111,6 +111,11 @@ fn bond_options(bond: &BondSpec, options: &mut Options) {
     options.push("primary", bond.primary.as_ref());
     options.push("min_links", bond.min_links);
     options.push("ad_select", bond.ad_select.map(AdSelect::word));
+    let priority = bond.ad_actor_system_priority;
+    options.push("ad_actor_sys_prio", priority);
+    let system = bond.ad_actor_system.map(|mac| mac.dashed());
+    options.push("ad_actor_system", system);
+    options.push("ad_user_port_key", bond.ad_user_port_key);
     options.push("arp_interval", bond.arp_interval);
     if !bond.arp_targets.is_empty() {
         let targets: Vec<String> = bond.arp_targets.iter().map(ToString::to_string).collect();
@@ -124,6 +129,7 @@ fn bond_options(bond: &BondSpec, options: &mut Options) {
     options.push("primary_reselect", reselect);
     options.push("fail_over_mac", bond.fail_over_mac.map(FailOverMac::word));
     options.push("num_grat_arp", bond.gratuitous_arp);
+    options.push("peer_notif_delay", bond.peer_notify_delay);
     options.push("resend_igmp", bond.resend_igmp);
     options.push("lp_interval", bond.learn_packet_interval);
     let dynamic = bond.dynamic_load_balancing.map(u8::from);
@@ -213,6 +219,9 @@ fn read_bond_option(bond: &mut BondSpec, key: &str, value: &str) {
         "primary" => bond.primary = Some(value.to_owned()),
         "min_links" => bond.min_links = number,
         "ad_select" => bond.ad_select = AdSelect::from_word(value),
+        "ad_actor_sys_prio" => bond.ad_actor_system_priority = value.parse().ok(),
+        "ad_actor_system" => bond.ad_actor_system = value.parse().ok(),
+        "ad_user_port_key" => bond.ad_user_port_key = value.parse().ok(),
         "arp_interval" => bond.arp_interval = number,
         "arp_ip_target" => {
             bond.arp_targets = value.split('+').filter_map(|ip| ip.parse().ok()).collect();
@@ -222,6 +231,7 @@ fn read_bond_option(bond: &mut BondSpec, key: &str, value: &str) {
         "primary_reselect" => bond.primary_reselect = PrimaryReselect::from_word(value),
         "fail_over_mac" => bond.fail_over_mac = FailOverMac::from_word(value),
         "num_grat_arp" => bond.gratuitous_arp = value.parse().ok(),
+        "peer_notif_delay" => bond.peer_notify_delay = number,
         "resend_igmp" => bond.resend_igmp = value.parse().ok(),
         "lp_interval" => bond.learn_packet_interval = number,
         "tlb_dynamic_lb" => bond.dynamic_load_balancing = Some(value != "0"),
@@ -250,7 +260,9 @@ mod tests {
                 "bond0": {"mtu": 9000, "macAddress": "02:00:00:00:00:01", "bond": {
                     "ports": ["nic0", "nic1"], "mode": "802.3ad", "lacpRate": "fast", "miimon": 50,
                     "upDelay": 100, "downDelay": 200, "transmitHashPolicy": "layer3+4",
-                    "adSelect": "bandwidth", "minLinks": 1}},
+                    "adSelect": "bandwidth", "minLinks": 1, "adActorSystemPriority": 1,
+                    "adActorSystem": "02:00:00:00:00:02", "adUserPortKey": 0,
+                    "gratuitousArp": 2, "peerNotifyDelay": 250}},
                 "vlan20": {"vlan": {"link": "bond0", "id": 20}},
             },
         }));
@@ -261,7 +273,9 @@ mod tests {
                 "moonfarm.link=nic0:boot=1,mtu=9000",
                 "moonfarm.link=nic1:match-mac=94-57-a5-d3-ec-f2,driver=mlx4_en,name=en*,boot=0",
                 "moonfarm.bond=bond0:ports=nic0+nic1,mode=802.3ad,miimon=50,updelay=100,downdelay=200,\
-                 lacp_rate=fast,xmit_hash_policy=layer3+4,min_links=1,ad_select=bandwidth,mtu=9000,\
+                 lacp_rate=fast,xmit_hash_policy=layer3+4,min_links=1,ad_select=bandwidth,\
+                 ad_actor_sys_prio=1,ad_actor_system=02-00-00-00-00-02,ad_user_port_key=0,\
+                 num_grat_arp=2,peer_notif_delay=250,mtu=9000,\
                  mac=02-00-00-00-00-01",
                 "moonfarm.vlan=vlan20:link=bond0,id=20",
                 "moonfarm.boot=vlan20",

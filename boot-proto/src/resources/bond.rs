@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::MacAddr;
+
 /// A bond (kernel document networking/bonding). Times are in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
@@ -38,6 +40,16 @@ pub struct BondSpec {
     /// Which aggregator 802.3ad uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ad_select: Option<AdSelect>,
+    /// How much this end's choice of ports counts beside the partner's in LACP, 1 to
+    /// 65535; less is more, and 65535 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ad_actor_system_priority: Option<u16>,
+    /// The MAC that LACP knows this end by, instead of the bond's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ad_actor_system: Option<MacAddr>,
+    /// The upper ten bits of the ports' key in LACP, 0 to 1023.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ad_user_port_key: Option<u16>,
     /// How often ARP requests watch the ports, instead of `miimon`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arp_interval: Option<u32>,
@@ -60,6 +72,9 @@ pub struct BondSpec {
     /// How many gratuitous ARPs tell of a change of ports, 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gratuitous_arp: Option<u8>,
+    /// Time between two of these, a multiple of `miimon`; `miimon` when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_notify_delay: Option<u32>,
     /// How many IGMP reports tell of it, 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resend_igmp: Option<u8>,

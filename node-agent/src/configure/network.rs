@@ -42,25 +42,32 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
             changes.add(Change::file(format!("{NETWORKD}/{name}"), text));
         }
     }
-    add_learn_intervals(&interfaces, changes);
+    add_bond_rules(&interfaces, changes);
     add_wait_online(root, changes);
     add_resolver(network, root, changes);
 }
 
-/// systemd-networkd passes `LearnPacketIntervalSec` on only where there is an ARP
-/// interval, which the modes that it is for cannot have (`netdev/bond.c`).
-fn add_learn_intervals(interfaces: &[Interface], changes: &mut Changes) {
+/// What systemd-networkd does not say to the kernel: it passes
+/// `LearnPacketIntervalSec` on only where there is an ARP interval, which the modes
+/// that it is for cannot have (`netdev/bond.c`), and has no word for the other.
+fn add_bond_rules(interfaces: &[Interface], changes: &mut Changes) {
     let mut rules = String::new();
     for one in interfaces {
-        if let Kind::Bond { options, .. } = &one.kind
-            && let Some(secs) = options.learn_packet_interval
-        {
-            let _ = writeln!(
-                rules,
-                "ACTION==\"add\", SUBSYSTEM==\"net\", KERNEL==\"{}\", \
-                 ATTR{{bonding/lp_interval}}=\"{secs}\"",
-                one.id
-            );
+        let Kind::Bond { options, .. } = &one.kind else {
+            continue;
+        };
+        for (attribute, value) in [
+            ("lp_interval", options.learn_packet_interval),
+            ("peer_notif_delay", options.peer_notify_delay),
+        ] {
+            if let Some(value) = value {
+                let _ = writeln!(
+                    rules,
+                    "ACTION==\"add\", SUBSYSTEM==\"net\", KERNEL==\"{}\", \
+                     ATTR{{bonding/{attribute}}}=\"{value}\"",
+                    one.id
+                );
+            }
         }
     }
     if !rules.is_empty() {

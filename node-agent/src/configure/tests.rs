@@ -106,6 +106,34 @@ fn has(changes: &Changes, text: &str) -> bool {
         .any(|change| change.to_string().starts_with(text))
 }
 
+/// netplan has no words for them: the file that it makes is added to.
+#[test]
+fn what_lacp_tells_of_this_end_is_said_with_netplan_and_without() {
+    let mut config = config();
+    config.network.spec = serde_json::from_value(serde_json::json!({"interfaces": {
+        "bond0": {"bond": {"ports": ["all"], "mode": "802.3ad", "adActorSystemPriority": 7,
+            "adActorSystem": "02:00:00:00:00:09", "adUserPortKey": 0, "peerNotifyDelay": 300}},
+        "all": {"match": {"name": "eth*"}},
+    }}))
+    .unwrap();
+    let lines = "AdActorSystemPriority=7\nAdActorSystem=02:00:00:00:00:09\nAdUserPortKey=0\n";
+    let netplan = Files(BTreeMap::from([("/usr/sbin/netplan", "")]));
+    for (root, name) in [
+        (
+            &netplan as &dyn RootView,
+            "10-netplan-bond0.netdev.d/50-moonfarm.conf",
+        ),
+        (&EmptyRoot, "10-moonfarm-bond0.netdev"),
+    ] {
+        let changes = changes_of(&config, root);
+        let text = file(&changes, &format!("/etc/systemd/network/{name}"));
+        assert!(text.contains("[Bond]\n") && text.contains(lines), "{text}");
+        let rules = file(&changes, "/etc/udev/rules.d/70-moonfarm-bonds.rules");
+        let rule = "KERNEL==\"bond0\", ATTR{bonding/peer_notif_delay}=\"300\"\n";
+        assert!(rules.ends_with(rule), "{rules}");
+    }
+}
+
 #[test]
 fn identity() {
     let changes = changes_of(&config(), &EmptyRoot);

@@ -95,6 +95,10 @@ fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
         if let Some(delay) = options.down_delay {
             bond = bond.downdelay(delay);
         }
+        // The driver counts it by its looks at the carrier, and refuses it without.
+        if let Some(delay) = options.peer_notify_delay {
+            bond = bond.peer_notif_delay(delay);
+        }
     }
     if let Some(policy) = options.transmit_hash_policy {
         bond = bond.xmit_hash_policy(policy.number().into());
@@ -104,14 +108,32 @@ fn bond_message(name: &str, options: &BondSpec) -> LinkMessage {
     }
     bond = of_some_modes(bond, options);
     if options.mode == BondMode::Lacp {
-        if let Some(rate) = options.lacp_rate {
-            bond = bond.ad_lacp_rate(rate.number().into());
-        }
-        if let Some(select) = options.ad_select {
-            bond = bond.ad_select(select.number().into());
-        }
+        bond = lacp(bond, options);
     }
     bond.build()
+}
+
+/// Options of LACP, which other modes refuse.
+fn lacp(
+    mut bond: LinkMessageBuilder<LinkBond>,
+    options: &BondSpec,
+) -> LinkMessageBuilder<LinkBond> {
+    if let Some(rate) = options.lacp_rate {
+        bond = bond.ad_lacp_rate(rate.number().into());
+    }
+    if let Some(select) = options.ad_select {
+        bond = bond.ad_select(select.number().into());
+    }
+    if let Some(priority) = options.ad_actor_system_priority {
+        bond = bond.ad_actor_sys_prio(priority);
+    }
+    if let Some(system) = options.ad_actor_system {
+        bond = bond.ad_actor_system(system.octets());
+    }
+    if let Some(key) = options.ad_user_port_key {
+        bond = bond.ad_user_port_key(key);
+    }
+    bond
 }
 
 /// Options that only some modes know, and those about what a change of ports tells
@@ -325,6 +347,34 @@ mod tests {
         assert!(is_within(Ipv4Addr::new(10, 0, 0, 1), own, 24));
         assert!(!is_within(Ipv4Addr::new(10, 0, 0, 1), own, 32));
         assert!(is_within(Ipv4Addr::new(9, 9, 9, 9), own, 0));
+    }
+
+    #[test]
+    fn what_a_mode_does_not_know_is_not_said() {
+        let mut options = BondSpec {
+            mode: BondMode::Lacp,
+            ad_actor_system_priority: Some(7),
+            ad_actor_system: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
+            ad_user_port_key: Some(1023),
+            peer_notify_delay: Some(200),
+            ..BondSpec::default()
+        };
+        let said = |options: &BondSpec| format!("{:?}", bond_message("bond0", options));
+        let words = [
+            "AdActorSysPrio(7)",
+            "AdActorSystem([2, 0, 0, 0, 0, 9])",
+            "AdUserPortKey(1023)",
+            "PeerNotifDelay(200)",
+        ];
+        for word in words {
+            assert!(said(&options).contains(word), "{}", said(&options));
+        }
+        options.mode = BondMode::ActiveBackup;
+        options.arp_interval = Some(100);
+        options.arp_targets = vec![Ipv4Addr::LOCALHOST];
+        for word in words {
+            assert!(!said(&options).contains(word), "{}", said(&options));
+        }
     }
 
     #[test]

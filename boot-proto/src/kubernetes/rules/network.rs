@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Patch, patch, rule};
 
 /// What the driver would refuse, or silently ignore (`bond_options.c`).
-const BOND: [(&str, &str); 9] = [
+const BOND: [(&str, &str); 11] = [
     (
         "has(self.ports) && self.ports.size() > 0",
         "a bond without ports: list the interfaces it bundles",
@@ -34,6 +34,14 @@ const BOND: [(&str, &str); 9] = [
     (
         "!(has(self.primaryReselect) && !has(self.primary)) && !(has(self.failOverMac) && self.mode != 'active-backup') && !(has(self.packetsPerPort) && self.mode != 'balance-rr')",
         "primaryReselect wants a primary, failOverMac the mode active-backup, packetsPerPort the mode balance-rr",
+    ),
+    (
+        "self.mode == '802.3ad' || !(has(self.adActorSystemPriority) || has(self.adActorSystem) || has(self.adUserPortKey))",
+        "adActorSystemPriority, adActorSystem and adUserPortKey mean something in mode 802.3ad only",
+    ),
+    (
+        "!has(self.peerNotifyDelay) || self.peerNotifyDelay == 0 || (!(has(self.arpInterval) && self.arpInterval > 0) && ((!has(self.miimon) && self.peerNotifyDelay % 100 == 0) || (has(self.miimon) && self.miimon > 0 && self.peerNotifyDelay % self.miimon == 0)))",
+        "peerNotifyDelay is a multiple of miimon (100 ms when left out), and means nothing beside arpInterval",
     ),
     (
         "!(has(self.learnPacketInterval) || has(self.dynamicLoadBalancing)) || self.mode in ['balance-tlb', 'balance-alb']",
@@ -93,6 +101,21 @@ pub(super) fn rules() -> Vec<Patch> {
         patch(
             "spec.network.interfaces{}.bond.primary",
             json!({"maxLength": 15}),
+        ),
+        patch(
+            "spec.network.interfaces{}.bond.adActorSystemPriority",
+            json!({"minimum": 1}),
+        ),
+        patch(
+            "spec.network.interfaces{}.bond.adUserPortKey",
+            json!({"maximum": 1023}),
+        ),
+        patch(
+            "spec.network.interfaces{}.bond.adActorSystem",
+            rule(
+                "self.matches('^.[02468aceACE]') && !self.matches('^[0:.-]+$')",
+                "neither a multicast nor zero: LACP knows one machine by it",
+            ),
         ),
         // `rtnetlink` and `bonding` take no more (`BOND_MAX_ARP_TARGETS`).
         patch(

@@ -9,6 +9,8 @@ use crate::resources::{BondMode, BondSpec, InterfaceSpec, NetworkSpec, NodePoolS
 
 /// `rtnetlink` and `bonding` take no more (`BOND_MAX_ARP_TARGETS`).
 const MAX_ARP_TARGETS: usize = 16;
+/// The user's part of a port's key is ten bits (kernel document networking/bonding).
+const MAX_USER_PORT_KEY: u16 = 1023;
 
 /// What one profile says of its interfaces.
 pub(super) fn check_profile(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
@@ -205,8 +207,15 @@ fn check_bond(notes: &mut Notes, profile: Read<'_, ProfileSpec>, name: &str, bon
     for (field, cure) in out_of_place(bond) {
         say(field, format!("{field} means nothing here"), cure);
     }
+    for (field, message, cure) in lacp_mistakes(bond) {
+        say(field, message, cure);
+    }
     let miimon = bond.miimon.unwrap_or(100);
-    for (field, delay) in [("upDelay", bond.up_delay), ("downDelay", bond.down_delay)] {
+    for (field, delay) in [
+        ("upDelay", bond.up_delay),
+        ("downDelay", bond.down_delay),
+        ("peerNotifyDelay", bond.peer_notify_delay),
+    ] {
         if delay.is_some_and(|delay| delay > 0 && (miimon == 0 || delay % miimon != 0)) {
             say(
                 field,
@@ -223,7 +232,29 @@ fn out_of_place(bond: &BondSpec) -> Vec<(&'static str, &'static str)> {
     let mode = bond.mode;
     let by_load = "write mode: balance-tlb or balance-alb, or take it out";
     let by_arp = "give arpInterval and arpTargets, or take it out";
+    let lacp = "write mode: 802.3ad, or take it out";
+    let is_lacp = mode == BondMode::Lacp;
     let rules = [
+        (
+            bond.ad_actor_system_priority.is_some() && !is_lacp,
+            "adActorSystemPriority",
+            lacp,
+        ),
+        (
+            bond.ad_actor_system.is_some() && !is_lacp,
+            "adActorSystem",
+            lacp,
+        ),
+        (
+            bond.ad_user_port_key.is_some() && !is_lacp,
+            "adUserPortKey",
+            lacp,
+        ),
+        (
+            bond.peer_notify_delay.is_some_and(|delay| delay > 0) && bond.watches_by_arp(),
+            "peerNotifyDelay",
+            "ports are watched by ARP, and it is counted by miimon: take one of the two out",
+        ),
         (
             bond.primary_reselect.is_some() && bond.primary.is_none(),
             "primaryReselect",
@@ -265,6 +296,33 @@ fn out_of_place(bond: &BondSpec) -> Vec<(&'static str, &'static str)> {
         .filter(|(is_wrong, ..)| *is_wrong)
         .map(|(_, field, cure)| (field, cure))
         .collect()
+}
+
+/// What LACP cannot tell of this end.
+fn lacp_mistakes(bond: &BondSpec) -> Vec<(&'static str, String, &'static str)> {
+    let mut found = Vec::new();
+    if bond.ad_actor_system_priority == Some(0) {
+        found.push((
+            "adActorSystemPriority",
+            "there is no priority 0".to_owned(),
+            "write 1 to 65535 (IEEE 802.1AX); less is more",
+        ));
+    }
+    if let Some(key) = bond.ad_user_port_key.filter(|key| *key > MAX_USER_PORT_KEY) {
+        found.push((
+            "adUserPortKey",
+            format!("a key of {key} has more than ten bits"),
+            "write 0 to 1023",
+        ));
+    }
+    if let Some(system) = bond.ad_actor_system.filter(|mac| !mac.is_usable()) {
+        found.push((
+            "adActorSystem",
+            format!("{system} is no address of one machine"),
+            "write a MAC that is neither a multicast nor zero, such as 02:00:00:00:00:01",
+        ));
+    }
+    found
 }
 
 /// Whether all profiles of a pool together make a whole network.

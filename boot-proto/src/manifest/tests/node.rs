@@ -87,6 +87,30 @@ fn interfaces_and_bonds() {
             ],
         ),
         (
+            "a: {bond: {ports: [b], adActorSystemPriority: 1, adActorSystem: 02:00:00:00:00:01, adUserPortKey: 5}}",
+            vec![
+                (7, "adActorSystemPriority means nothing"),
+                (7, "adActorSystem means nothing"),
+                (7, "adUserPortKey means nothing"),
+            ],
+        ),
+        (
+            "a: {bond: {ports: [b], mode: 802.3ad, adActorSystemPriority: 0, adActorSystem: 01:80:c2:00:00:02, adUserPortKey: 1024}}",
+            vec![
+                (7, "there is no priority 0"),
+                (7, "is no address of one machine"),
+                (7, "more than ten bits"),
+            ],
+        ),
+        (
+            "a: {bond: {ports: [b], miimon: 200, peerNotifyDelay: 300}}",
+            vec![(7, "peerNotifyDelay is no multiple of miimon (200 ms)")],
+        ),
+        (
+            "a: {bond: {ports: [b], arpInterval: 100, arpTargets: [10.0.0.1], peerNotifyDelay: 100}}",
+            vec![(7, "peerNotifyDelay means nothing")],
+        ),
+        (
             "a: {bond: {ports: [b], gratuitousArp: 256}}",
             vec![(7, "256")],
         ),

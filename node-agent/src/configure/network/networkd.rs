@@ -77,6 +77,9 @@ fn bond(bond: &BondSpec) -> String {
     let policy = bond.transmit_hash_policy.map(TransmitHashPolicy::word);
     key("TransmitHashPolicy", word(policy));
     key("AdSelect", word(bond.ad_select.map(AdSelect::word)));
+    for (name, value) in lacp_identity(bond) {
+        key(name, Some(value));
+    }
     key("MinLinks", bond.min_links.map(|count| count.to_string()));
     let reselect = bond.primary_reselect.map(PrimaryReselect::word);
     key("PrimaryReselectPolicy", word(reselect));
@@ -97,6 +100,24 @@ fn bond(bond: &BondSpec) -> String {
     text
 }
 
+/// What LACP tells of this end.
+fn lacp_identity(bond: &BondSpec) -> Vec<(&'static str, String)> {
+    let priority = bond.ad_actor_system_priority;
+    let found = [
+        ("AdActorSystemPriority", priority.map(|it| it.to_string())),
+        (
+            "AdActorSystem",
+            bond.ad_actor_system.map(|it| it.to_string()),
+        ),
+        (
+            "AdUserPortKey",
+            bond.ad_user_port_key.map(|it| it.to_string()),
+        ),
+    ];
+    let given = |(name, value): (_, Option<String>)| Some((name, value?));
+    found.into_iter().filter_map(given).collect()
+}
+
 /// What netplan has no word for, as additions to the files that it makes: their
 /// names in `/etc/systemd/network`, and texts.
 pub(super) fn beyond_netplan(interfaces: &[Interface]) -> Vec<(String, String)> {
@@ -104,15 +125,17 @@ pub(super) fn beyond_netplan(interfaces: &[Interface]) -> Vec<(String, String)> 
         let Kind::Bond { options, .. } = &one.kind else {
             return None;
         };
-        let answer = if options.dynamic_load_balancing? {
-            "yes"
-        } else {
-            "no"
-        };
-        Some((
-            format!("10-netplan-{}.netdev.d/50-moonfarm.conf", one.id),
-            format!("[Bond]\nDynamicTransmitLoadBalancing={answer}\n"),
-        ))
+        let mut lines = lacp_identity(options);
+        if let Some(is_dynamic) = options.dynamic_load_balancing {
+            let answer = if is_dynamic { "yes" } else { "no" };
+            lines.push(("DynamicTransmitLoadBalancing", answer.to_owned()));
+        }
+        let lines: String = lines
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect();
+        let file = format!("10-netplan-{}.netdev.d/50-moonfarm.conf", one.id);
+        (!lines.is_empty()).then(|| (file, format!("[Bond]\n{lines}")))
     };
     interfaces.iter().filter_map(addition).collect()
 }
