@@ -39,8 +39,8 @@ pub use network::{
 pub use node_pool::{LoaderKind, MachineSelector, NodePoolSpec};
 pub use profile::{FileEntry, ProfileSpec, Taint, TaintEffect, TmpfsMount, Unit};
 pub use storage::{
-    DiskFormat, DiskMatch, DiskSpec, FstabEntry, KeepImage, OverlayPlace, OverlaySpec,
-    PartitionKind, PartitionSpec,
+    DiskFormat, DiskMatch, DiskSpec, FstabEntry, KeepImage, OnCorruption, OverlayPlace,
+    OverlaySpec, PartitionKind, PartitionSpec,
 };
 pub use subnet::{AddressRange, DhcpMode, StrangerLimit, SubnetSpec};
 pub use system::{OnFailure, RecoverySpec, Script, ScriptFailure, ScriptMoment, SshHostKeys, User};

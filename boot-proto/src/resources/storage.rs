@@ -169,10 +169,30 @@ pub struct KeepImage {
     /// `disks` names. Where it is missing, the image is in RAM.
     pub label: String,
     /// Checks each block of the image when it is read (dm-verity), for as long as the
-    /// machine runs, and restarts the machine where one is wrong. A boot after an
+    /// machine runs; `onCorruption` says what a wrong one does. A boot after an
     /// orderly shutdown then begins without reading the whole image; any other boot
     /// checks all of it and downloads it again where it is wrong. The image's manifest
     /// must have its root hash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verity: bool,
+    /// What a block does that is wrong; `restart` when left out. Only with `verity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_corruption: Option<OnCorruption>,
+}
+
+/// What a wrong block of a kept image does (kernel document
+/// admin-guide/device-mapper/verity).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum OnCorruption {
+    /// Restarts the machine at once; its next boot checks all of the image.
+    #[default]
+    Restart,
+    /// Panics the kernel, whose dump or last words are kept where that is set up; then
+    /// as a restart.
+    Panic,
+    /// Fails the read: what needs the block goes wrong, the rest of the node runs on.
+    /// Each boot checks all of the image, as an orderly shutdown says nothing then.
+    Error,
 }

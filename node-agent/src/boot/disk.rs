@@ -108,8 +108,8 @@ impl Boot<'_> {
             return Ok(None);
         }
         let kept = self.world.paths.kept_image(label, &image.root_digest);
-        let root = self.wanted_root(keep, image);
-        let told = root.and_then(|root| self.use_unread(&kept, image, root));
+        let wanted = self.wanted(keep, image);
+        let told = wanted.and_then(|wanted| self.use_unread(&kept, image, wanted));
         let is_read = told.is_none();
         let told = match told.or_else(|| self.find_kept(&kept, image)) {
             Some(told) => told,
@@ -123,8 +123,8 @@ impl Boot<'_> {
                 Err(NotKept::Image(error)) => return Err(error),
             },
         };
-        if let Some(root) = root.filter(|_| is_read) {
-            self.seal(&kept, image, root);
+        if let Some(wanted) = wanted.filter(|_| is_read) {
+            self.seal(&kept, image, wanted);
         }
         self.state.image_file = Some(kept);
         let verity = match self.state.image_device {

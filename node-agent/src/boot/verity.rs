@@ -2,7 +2,8 @@
 //!
 //! A boot that begins with such an image marks it as in use, and an orderly shutdown
 //! takes the mark away. Who finds it checks all of the image, and so does the boot
-//! after a block that was wrong, which restarts the machine.
+//! after a block that was wrong, which restarts the machine unless the profile says
+//! that it only fails the read: then each boot checks all of the image.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,16 +13,18 @@ use std::thread;
 
 use boot_proto::boot_config::ImageSource;
 use boot_proto::ids::Checksum;
-use boot_proto::resources::KeepImage;
+use boot_proto::resources::{KeepImage, OnCorruption};
 use boot_proto::verity::{BLOCK, Tree, hashes, tree_bytes};
 
 use super::Boot;
-use crate::kernel::Verity;
+use crate::kernel::{Kernel, KernelError, Verity};
 use crate::log::chain;
 use crate::paths::in_use;
 
 /// Bytes read at a time.
 const PIECE: usize = 256 * BLOCK;
+/// Where the kernel shows its driver, built in or loaded.
+const DRIVER: &str = "sys/module/dm_verity";
 /// Threads at most; memory is no faster with more.
 const MOST_THREADS: usize = 8;
 
@@ -31,7 +34,7 @@ fn tree_file(kept: &Path) -> PathBuf {
 
 impl Boot<'_> {
     /// What the tree must lead to, where the profile wants one and the image has it.
-    pub(super) fn wanted_root(&self, keep: &KeepImage, image: &ImageSource) -> Option<Checksum> {
+    pub(super) fn wanted(&self, keep: &KeepImage, image: &ImageSource) -> Option<Wanted> {
         if keep.verity && image.checks.verity.is_none() {
             self.world.log.warn(&format!(
                 "the manifest of image {} has no root hash for dm-verity: the image is checked \
@@ -39,7 +42,12 @@ impl Boot<'_> {
                 image.name
             ));
         }
-        image.checks.verity.filter(|_| keep.verity)
+        let root = image.checks.verity.filter(|_| keep.verity)?;
+        let on_corruption = keep.on_corruption.unwrap_or_default();
+        Some(Wanted {
+            root,
+            on_corruption,
+        })
     }
 
     /// Uses what was kept by an earlier boot that ended in order, without reading it.
@@ -47,7 +55,7 @@ impl Boot<'_> {
         &mut self,
         kept: &Path,
         image: &ImageSource,
-        root: Checksum,
+        wanted: Wanted,
     ) -> Option<String> {
         let has = |path: &Path, bytes| fs::metadata(path).is_ok_and(|file| file.len() == bytes);
         if !has(kept, image.size) || !has(&tree_file(kept), tree_bytes(image.size)) {
@@ -59,7 +67,7 @@ impl Boot<'_> {
             self.world.log.info(text);
             return None;
         }
-        match self.open_checked(kept, image.size, root) {
+        match self.open_checked(kept, image.size, wanted) {
             Ok(()) => Some("not downloaded".to_owned()),
             Err(why) => {
                 let text = format!("dm-verity: {}; all of the image is checked", chain(&why));
@@ -70,36 +78,79 @@ impl Boot<'_> {
     }
 
     /// Has each block of an image that is right now checked again when it is read.
-    pub(super) fn seal(&mut self, kept: &Path, image: &ImageSource, root: Checksum) {
-        let sealed =
-            write_tree(kept, root).and_then(|()| self.open_checked(kept, image.size, root));
+    pub(super) fn seal(&mut self, kept: &Path, image: &ImageSource, wanted: Wanted) {
+        let sealed = write_tree(kept, wanted.root)
+            .and_then(|()| self.open_checked(kept, image.size, wanted));
         if let Err(why) = sealed {
             let text = format!("dm-verity: {}; the image is not checked again", chain(&why));
             self.world.log.warn(&text);
         }
     }
 
-    fn open_checked(&mut self, kept: &Path, size: u64, root: Checksum) -> io::Result<()> {
+    fn open_checked(&mut self, kept: &Path, size: u64, wanted: Wanted) -> io::Result<()> {
         self.load_storage(&["dm_verity"]);
         File::create(in_use(kept))?.sync_all()?;
         if let Some(folder) = kept.parent() {
             File::open(folder)?.sync_all()?;
         }
-        let kernel = &mut self.world.kernel;
-        let data = kernel.attach_loop(kept).map_err(io::Error::other)?;
-        let tree = kernel
-            .attach_loop(&tree_file(kept))
-            .map_err(io::Error::other)?;
-        let verity = Verity {
-            data,
-            tree,
-            blocks: size / BLOCK as u64,
-            root,
-        };
-        let device = kernel.open_verity(&verity).map_err(io::Error::other)?;
+        let opened = open(&mut *self.world.kernel, kept, size, wanted);
+        let device = opened.map_err(|error| {
+            if self.world.paths.at(DRIVER).exists() {
+                return io::Error::other(error);
+            }
+            io::Error::other(format!(
+                "{}; this kernel has no dm_verity: build the initramfs with `node-agent \
+                 initramfs --storage`, as `cargo xtask image build` does, of a kernel that \
+                 has it as a module",
+                chain(&error)
+            ))
+        })?;
         self.state.image_device = Some(device);
         Ok(())
     }
+}
+
+/// What the tree of an image must lead to, and what a block does that is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    root: Checksum,
+    on_corruption: OnCorruption,
+}
+
+/// The device over an image and its tree. Where there is none, no loop device is left
+/// behind: each would keep the disk from being unmounted.
+fn open(
+    kernel: &mut dyn Kernel,
+    kept: &Path,
+    size: u64,
+    wanted: Wanted,
+) -> Result<PathBuf, KernelError> {
+    with_loop(kernel, kept, |kernel, data| {
+        with_loop(kernel, &tree_file(kept), |kernel, tree| {
+            kernel.open_verity(&Verity {
+                data: data.to_owned(),
+                tree: tree.to_owned(),
+                blocks: size / BLOCK as u64,
+                root: wanted.root,
+                on_corruption: wanted.on_corruption,
+            })
+        })
+    })
+}
+
+/// Makes a loop device of a file for `then`, and gives it up again where that fails.
+fn with_loop(
+    kernel: &mut dyn Kernel,
+    file: &Path,
+    then: impl FnOnce(&mut dyn Kernel, &Path) -> Result<PathBuf, KernelError>,
+) -> Result<PathBuf, KernelError> {
+    let device = kernel.attach_loop(file)?;
+    let done = then(kernel, &device);
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = kernel.detach_loop(&device);
+    }
+    done
 }
 
 /// Writes the tree of a file, if it leads to `root`.

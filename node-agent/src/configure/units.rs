@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use boot_proto::ids::Digest;
-use boot_proto::resources::Unit;
+use boot_proto::resources::{KeepImage, OnCorruption, Unit};
 
 use super::{Change, Changes, Machine};
 use crate::paths::{Paths, in_use};
@@ -26,7 +26,10 @@ pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Chan
     if let Some(join) = &config.join {
         add_own(JOIN_UNIT, join_unit(&join.cluster), root, changes);
     }
-    if let Some(keep) = config.system.keep_image.as_ref().filter(|keep| keep.verity) {
+    // Where the machine outlives a wrong block, its shutdown says nothing.
+    let is_told =
+        |keep: &&KeepImage| keep.verity && keep.on_corruption != Some(OnCorruption::Error);
+    if let Some(keep) = config.system.keep_image.as_ref().filter(is_told) {
         let content = kept_unit(&keep.label, &config.image.root_digest);
         add_own(KEPT_UNIT, content, root, changes);
     }

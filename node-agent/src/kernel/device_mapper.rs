@@ -1,5 +1,7 @@
 //! Requests to the device mapper (linux/dm-ioctl.h), put together byte by byte.
 
+use boot_proto::resources::OnCorruption;
+
 use super::Verity;
 
 /// Bytes of `struct dm_ioctl`, with which every message begins.
@@ -80,12 +82,17 @@ impl Message {
 }
 
 /// Version, devices, block sizes, blocks, where the tree begins, hash, root, salt,
-/// and one option (Documentation/admin-guide/device-mapper/verity).
+/// and what a wrong block does, which without an option is an I/O error (Documentation/admin-guide/device-mapper/verity).
 fn parameters(verity: &Verity) -> String {
     let block = boot_proto::verity::BLOCK;
     let (data, tree) = (verity.data.display(), verity.tree.display());
+    let options = match verity.on_corruption {
+        OnCorruption::Restart => " 1 restart_on_corruption",
+        OnCorruption::Panic => " 1 panic_on_corruption",
+        OnCorruption::Error => "",
+    };
     format!(
-        "1 {data} {tree} {block} {block} {} 0 sha256 {} - 1 restart_on_corruption",
+        "1 {data} {tree} {block} {block} {} 0 sha256 {} -{options}",
         verity.blocks, verity.root
     )
 }
@@ -102,12 +109,14 @@ mod tests {
 
     #[test]
     fn a_table_is_what_the_header_says() {
-        let message = Message::table(&Verity {
+        let mut verity = Verity {
             data: "/dev/loop0".into(),
             tree: "/dev/loop1".into(),
             blocks: 130,
             root: Checksum::new([0xab; 32]),
-        });
+            on_corruption: OnCorruption::Restart,
+        };
+        let message = Message::table(&verity);
         let word = |at: usize| u32::from_ne_bytes(message.0[at..at + 4].try_into().unwrap());
         assert_eq!((word(0), word(16), word(20), word(28)), (4, 312, 1, 1));
         assert_eq!(word(12) as usize, message.0.len());
@@ -125,5 +134,13 @@ mod tests {
             )
         );
         assert!(text.ends_with('\0'));
+        for (choice, end) in [
+            (OnCorruption::Panic, " - 1 panic_on_corruption"),
+            (OnCorruption::Error, " -"),
+        ] {
+            verity.on_corruption = choice;
+            let text = parameters(&verity);
+            assert!(text.ends_with(end), "{text}");
+        }
     }
 }

@@ -14,6 +14,8 @@ pub struct FakeKernel {
     pub calls: Vec<String>,
     /// What is mounted where now.
     pub mounts: Vec<(PathBuf, &'static str)>,
+    /// Loop devices in use, and their files.
+    pub loops: Vec<(PathBuf, PathBuf)>,
     /// Fails every call whose note begins so.
     pub failing: Option<String>,
     /// How many of those calls fail; the rest succeed.
@@ -113,7 +115,19 @@ impl Kernel for FakeKernel {
         if !file.exists() {
             return Err(KernelError::new("loop", io::Error::other("no such file")));
         }
-        Ok(PathBuf::from("/dev/loop0"))
+        let is_free = |device: &PathBuf| self.loops.iter().all(|(used, _)| used != device);
+        let numbers = (0..).map(|number: u32| PathBuf::from(format!("/dev/loop{number}")));
+        let device = numbers.into_iter().find(is_free).unwrap_or_default();
+        self.loops.push((device.clone(), file.to_owned()));
+        Ok(device)
+    }
+
+    fn detach_loop(&mut self, device: &Path) -> Result<()> {
+        self.note(format!("detach {}", device.display()))?;
+        let at = self.loops.iter().position(|(used, _)| used == device);
+        let none = || KernelError::new("detach", io::Error::other("it has no file"));
+        self.loops.remove(at.ok_or_else(none)?);
+        Ok(())
     }
 
     fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf> {

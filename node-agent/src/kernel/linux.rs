@@ -81,6 +81,11 @@ impl Kernel for Linux {
         })
     }
 
+    fn detach_loop(&mut self, device: &Path) -> Result<()> {
+        detach_loop(device)
+            .map_err(|source| KernelError::new(format!("giving up {}", device.display()), source))
+    }
+
     fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf> {
         open_verity(verity).map_err(|source| {
             let data = verity.data.display();
@@ -261,11 +266,15 @@ struct LoopConfig {
 
 const LOOP_READ_ONLY: u32 = 1;
 const LOOP_CONFIGURE: u16 = 0x4C0A;
+const LOOP_CLEAR: u16 = 0x4C01;
 const LOOP_GET_FREE: u16 = 0x4C82;
 
 nix::ioctl_write_ptr_bad!(
     /// `LOOP_CONFIGURE`: binds a file to a loop device, with all its settings.
     loop_configure, LOOP_CONFIGURE, LoopConfig);
+nix::ioctl_none_bad!(
+    /// `LOOP_CLR_FD`: lets go of the file.
+    loop_clear, LOOP_CLEAR);
 nix::ioctl_none_bad!(
     /// `LOOP_CTL_GET_FREE`: the number of a loop device that nobody uses.
     loop_get_free, LOOP_GET_FREE);
@@ -338,6 +347,14 @@ fn attach_loop(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other(
         "every free loop device was taken by somebody else",
     ))
+}
+
+fn detach_loop(device: &Path) -> io::Result<()> {
+    let handle = File::open(device)?;
+    // SAFETY: LOOP_CLR_FD takes no argument and touches no memory of ours; the
+    // descriptor is open for the length of the call.
+    unsafe { loop_clear(handle.as_raw_fd()) }?;
+    Ok(())
 }
 
 /// Type of the device mapper's requests (linux/dm-ioctl.h).

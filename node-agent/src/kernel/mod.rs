@@ -15,6 +15,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use boot_proto::ids::Checksum;
+use boot_proto::resources::OnCorruption;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub struct Verity {
     pub blocks: u64,
     /// What the tree must lead to.
     pub root: Checksum,
+    /// What a wrong block does.
+    pub on_corruption: OnCorruption,
 }
 
 /// How loading a module ended.
@@ -170,8 +173,13 @@ pub trait Kernel {
     /// When there is no loop driver, no free device or no such file.
     fn attach_loop(&mut self, file: &Path) -> Result<PathBuf>;
 
-    /// Makes a read-only device that checks what is read, and returns its path. A
-    /// block that is wrong restarts the machine.
+    /// Gives up a loop device that nothing uses.
+    ///
+    /// # Errors
+    /// When it is none.
+    fn detach_loop(&mut self, device: &Path) -> Result<()>;
+
+    /// Makes a read-only device that checks what is read, and returns its path.
     ///
     /// # Errors
     /// When there is no driver, or it does not take the tree.

@@ -23,6 +23,13 @@ pub(super) fn rules() -> Vec<Patch> {
         ),
         patch("spec.overlay.label", label()),
         patch("spec.keepImage.label", label()),
+        patch(
+            "spec.keepImage",
+            rule(
+                "!has(self.onCorruption) || (has(self.verity) && self.verity)",
+                "onCorruption means something with verity: true only",
+            ),
+        ),
     ];
     patches.extend(fstab());
     patches.extend(disks());

@@ -68,11 +68,19 @@ fn check_places(notes: &mut Notes, profile: Read<'_, ProfileSpec>) {
             _ => {}
         }
     }
-    if let Some(keep) = &profile.spec().keep_image
-        && !is_label(&keep.label)
-    {
-        let at = path!["spec", "keepImage", "label"];
-        notes.add(profile, &at, format!("{:?} is no label", keep.label), hint);
+    if let Some(keep) = &profile.spec().keep_image {
+        if !is_label(&keep.label) {
+            let at = path!["spec", "keepImage", "label"];
+            notes.add(profile, &at, format!("{:?} is no label", keep.label), hint);
+        }
+        if keep.on_corruption.is_some() && !keep.verity {
+            notes.add(
+                profile,
+                &path!["spec", "keepImage", "onCorruption"],
+                "nothing finds a wrong block while the machine runs",
+                "write verity: true beside it, or take it out",
+            );
+        }
     }
 }
 

@@ -87,6 +87,14 @@ fn profiles() {
         ),
         ("  keepImage: {label: a b}", "is no label"),
         (
+            "  keepImage: {label: images, onCorruption: error}",
+            "nothing finds a wrong block",
+        ),
+        (
+            "  keepImage: {label: images, verity: true, onCorruption: ignore}",
+            "ignore",
+        ),
+        (
             "  imageServers: [\"http://images:8080\"]",
             "no server that a node could ask",
         ),

@@ -22,6 +22,7 @@ fn keep(config: &mut BootConfig) {
     config.system.keep_image = Some(KeepImage {
         label,
         verity: false,
+        on_corruption: None,
     });
 }
 

@@ -25,6 +25,16 @@ struct Disk {
 impl Disk {
     /// Boots with these files on the disk, by the ends of their names.
     fn boot(files: &[(&str, &[u8])], root: Checksum, served: &[u8]) -> Self {
+        Self::boot_where_it_fails(files, root, served, 0)
+    }
+
+    /// The same, where the kernel does not make the device so many times.
+    fn boot_where_it_fails(
+        files: &[(&str, &[u8])],
+        root: Checksum,
+        served: &[u8],
+        failures: usize,
+    ) -> Self {
         let config = move |config: &mut BootConfig| {
             config.image.size = image().len() as u64;
             config.image.root_digest = Digest::of(&image());
@@ -32,10 +42,12 @@ impl Disk {
             config.system.keep_image = Some(KeepImage {
                 label: LABEL.to_owned(),
                 verity: true,
+                on_corruption: None,
             });
         };
         let served: &'static [u8] = served.to_vec().leak();
         let mut bench = Bench::new("", &boot_server(config, served));
+        bench.kernel.fail("verity", failures);
         plug_in(&bench);
         let paths = Paths::below(bench.base.path());
         let kept = paths.kept_image(LABEL, &Digest::of(&image()));
@@ -113,4 +125,27 @@ fn a_root_hash_of_something_else_is_not_used() {
     assert_eq!(disk.read("verity"), None);
     let log = disk.bench.log.tail();
     assert!(log.contains("the root hash of something else"), "{log}");
+}
+
+#[test]
+fn a_kernel_without_the_driver_is_told_and_left_no_devices() {
+    let tree = tree();
+    let image = image();
+    let files = [("squashfs", &*image), ("verity", &*tree.blocks)];
+    // Neither unread nor after the check.
+    let disk = Disk::boot_where_it_fails(&files, tree.root, b"no server has it", 2);
+    let loops = &disk.bench.kernel.loops;
+    assert_eq!(loops.len(), 1, "{loops:?}");
+    assert_eq!(loops[0].1, disk.kept, "the image itself");
+    let log = disk.bench.log.tail();
+    for part in [
+        "initramfs --storage",
+        "all of the image is checked",
+        "the image is not checked again",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    // Unread it did not come about, and then it did.
+    let disk = Disk::boot_where_it_fails(&files, tree.root, b"no server has it", 1);
+    assert_eq!(disk.bench.kernel.loops.len(), 2);
 }
