@@ -18,6 +18,10 @@ use crate::root_dir::RootView;
 
 const NETPLAN: &str = "/etc/netplan/10-moonfarm.yaml";
 const NETWORKD: &str = "/etc/systemd/network";
+/// Metric of routes that further interfaces are given by DHCP: a storage network's
+/// server often names a router, which must not take the place of the one by which
+/// the machine booted. systemd-networkd's own is 1024.
+const FURTHER_METRIC: u32 = 2048;
 const BOND_RULES: &str = "/etc/udev/rules.d/70-moonfarm-bonds.rules";
 
 pub(super) fn add(machine: &Machine<'_>, root: &dyn RootView, changes: &mut Changes) {

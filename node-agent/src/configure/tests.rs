@@ -134,6 +134,30 @@ fn what_lacp_tells_of_this_end_is_said_with_netplan_and_without() {
     }
 }
 
+/// Its driver is none of the initramfs': the booted system's udev finds it.
+#[test]
+fn a_nic_that_is_not_there_yet_is_configured_and_does_not_take_the_default_route() {
+    let mut config = config();
+    config.network.spec = serde_json::from_value(serde_json::json!({"interfaces": {
+        "storage": {"match": {"mac": "52:54:00:00:00:77"}, "dhcp": true, "mtu": 9000},
+        "other": {"match": {"mac": "52:54:00:00:00:78", "boot": true}},
+    }}))
+    .unwrap();
+    let netplan = Files(BTreeMap::from([("/usr/sbin/netplan", "")]));
+    let changes = changes_of(&config, &netplan);
+    let text = file(&changes, "/etc/netplan/10-moonfarm.yaml");
+    let yaml: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
+    let nics = &yaml["network"]["ethernets"];
+    let storage = &nics["storage"];
+    assert_eq!(storage["match"]["macaddress"], "52:54:00:00:00:77");
+    assert_eq!(storage["dhcp4-overrides"]["route-metric"], 2048);
+    assert!(nics["other"].is_null(), "{text}");
+    let changes = changes_of(&config, &EmptyRoot);
+    let text = file(&changes, "/etc/systemd/network/10-moonfarm-storage.network");
+    assert!(text.contains("MACAddress=52:54:00:00:00:77"), "{text}");
+    assert!(text.contains("RouteMetric=2048"), "{text}");
+}
+
 #[test]
 fn identity() {
     let changes = changes_of(&config(), &EmptyRoot);

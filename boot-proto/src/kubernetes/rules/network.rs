@@ -143,7 +143,7 @@ fn address() -> Value {
     address
 }
 
-fn addresses() -> [Patch; 6] {
+fn addresses() -> [Patch; 8] {
     let within = |text: &str, message: &str| {
         let mut value = rule(text, message);
         value["maxLength"] = json!(49);
@@ -184,6 +184,17 @@ fn addresses() -> [Patch; 6] {
             rule(
                 "self.to != 'default' || has(self.via)",
                 "a default route without a router: add via",
+            ),
+        ),
+        patch(
+            "spec.network.interfaces{}.routes[].via",
+            json!({"maxLength": 45}),
+        ),
+        patch(
+            "spec.network.interfaces{}.routes[]",
+            rule(
+                "self.to == 'default' || !has(self.via) || self.to.contains(':') == self.via.contains(':')",
+                "network and router are of IPv4 or of IPv6, both of the same",
             ),
         ),
     ]

@@ -2,11 +2,16 @@
 //! pool together, whether every name leads to something.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::{Notes, Read, World, forms};
 use crate::manifest::node::path;
-use crate::resources::{BondMode, BondSpec, InterfaceSpec, NetworkSpec, NodePoolSpec, ProfileSpec};
+use crate::resources::{
+    BondMode, BondSpec, InterfaceSpec, NetworkSpec, NodePoolSpec, ProfileSpec, RouteTarget,
+};
 
+/// What a link has for which nobody says one.
+const ETHERNET_MTU: u32 = 1500;
 /// `rtnetlink` and `bonding` take no more (`BOND_MAX_ARP_TARGETS`).
 const MAX_ARP_TARGETS: usize = 16;
 /// The user's part of a port's key is ten bits (kernel document networking/bonding).
@@ -118,7 +123,17 @@ fn check_numbers(
         }
     }
     for (at, route) in spec.routes.iter().enumerate() {
-        if route.via.is_none() && route.to == crate::resources::RouteTarget::Default {
+        if let (RouteTarget::Network(to), Some(via)) = (route.to, route.via)
+            && to.addr().is_ipv4() != via.is_ipv4()
+        {
+            notes.add(
+                profile,
+                &path!["spec", "network", "interfaces", name, "routes", at, "via"],
+                format!("{via} is no router for {to}: one is of IPv4, the other of IPv6"),
+                "write a router of the same family",
+            );
+        }
+        if route.via.is_none() && route.to == RouteTarget::Default {
             notes.add(
                 profile,
                 &path!["spec", "network", "interfaces", name, "routes", at],
@@ -388,6 +403,8 @@ fn network_mistakes(network: &NetworkSpec) -> Vec<(String, &'static str)> {
                 ));
             }
         }
+        found.extend(too_large(network, name, spec));
+        found.extend(out_of_reach(network, name, spec));
         if is_made_of_itself(network, name) {
             found.push((
                 format!("{name} is made of itself"),
@@ -410,6 +427,50 @@ fn network_mistakes(network: &NetworkSpec) -> Vec<(String, &'static str)> {
         ));
     }
     found
+}
+
+/// A VLAN's packets are no larger than those of the link below (`vlan_dev.c`
+/// refuses it, and with it the boot). What is booted over has its Subnet's MTU.
+fn too_large(
+    network: &NetworkSpec,
+    name: &str,
+    spec: &InterfaceSpec,
+) -> Option<(String, &'static str)> {
+    let (mtu, vlan) = (spec.mtu?, spec.vlan.as_ref()?);
+    let below = network.interfaces.get(&vlan.link)?;
+    let is_boot = network.boot_interface() == Some(vlan.link.as_str());
+    let most = below.mtu.or((!is_boot).then_some(ETHERNET_MTU))?;
+    let message = format!(
+        "the VLAN {name} has an MTU of {mtu}, and {} below it {most}",
+        vlan.link
+    );
+    (mtu > most).then_some((message, "give the link below at least the VLAN's MTU"))
+}
+
+/// A router that none of the interface's networks has: systemd-networkd gives up
+/// the whole interface.
+fn out_of_reach(
+    network: &NetworkSpec,
+    name: &str,
+    spec: &InterfaceSpec,
+) -> Option<(String, &'static str)> {
+    let is_told = spec.dhcp || spec.lease.is_some() || network.boot_interface() == Some(name);
+    // The prefix of a derived address may be another than its network's.
+    let is_open = is_told || spec.derived_addresses.iter().any(|it| it.prefix.is_some());
+    let derived = spec.derived_addresses.iter().map(|it| it.network.into());
+    let own: Vec<ipnet::IpNet> = spec.addresses.iter().copied().chain(derived).collect();
+    let routes = spec
+        .routes
+        .iter()
+        .filter(|route| !route.on_link && !is_open);
+    // By IPv6 a router's advertisement may bring further networks.
+    let mut routers = routes.filter_map(|route| route.via).filter(IpAddr::is_ipv4);
+    let stray = routers.find(|via| !own.iter().any(|own| own.contains(via)))?;
+    let message = format!("{stray}, a router of {name}, is in none of its networks");
+    Some((
+        message,
+        "give the interface an address there, or write onLink: true",
+    ))
 }
 
 fn is_made_of_itself(network: &NetworkSpec, name: &str) -> bool {

@@ -111,6 +111,10 @@ fn interfaces_and_bonds() {
             vec![(7, "peerNotifyDelay means nothing")],
         ),
         (
+            "a: {match: {boot: true}, routes: [{to: 10.0.0.0/8, via: \"fd00::1\"}]}",
+            vec![(7, "one is of IPv4, the other of IPv6")],
+        ),
+        (
             "a: {bond: {ports: [b], gratuitousArp: 256}}",
             vec![(7, "256")],
         ),
@@ -161,6 +165,41 @@ fn the_profiles_of_a_pool_make_one_network() {
             (16, "boots over \"x\""),
         ],
     );
+}
+
+#[test]
+fn routers_and_mtus_fit_what_is_below() {
+    let pool = resource("NodePool", "w", "  image: d\n  profiles: [p]");
+    for (b, v, expected) in [
+        ("mtu: 9000", "mtu: 9000", vec![]),
+        ("", "mtu: 9000", vec!["MTU of 9000, and b below it 1500"]),
+        ("mtu: 1400", "mtu: 1500", vec!["and b below it 1400"]),
+        (
+            "addresses: [10.9.0.5/24], routes: [{to: 10.8.0.0/16, via: 10.7.0.1}]",
+            "",
+            vec!["10.7.0.1, a router of b, is in none of its networks"],
+        ),
+        (
+            "addresses: [10.9.0.5/24], routes: [{to: 10.8.0.0/16, via: 10.7.0.1, onLink: true}]",
+            "derivedAddresses: [{network: 10.7.0.0/16}], routes: [{to: default, via: 10.7.0.1}]",
+            vec![],
+        ),
+        (
+            "dhcp: true, routes: [{to: 10.8.0.0/16, via: 10.7.0.1}]",
+            "addresses: [\"fd00::5/64\"], routes: [{to: \"fd01::/64\", via: \"fe80::1\"}]",
+            vec![],
+        ),
+    ] {
+        let text = format!(
+            "  network:\n    boot: a\n    interfaces:\n      a: {{match: {{boot: true}}}}\n      \
+             b: {{match: {{boot: false}}, {b}}}\n      v: {{vlan: {{link: b, id: 2}}, {v}}}"
+        );
+        let expected: Vec<_> = expected.into_iter().map(|text| (17, text)).collect();
+        check(
+            &all(&[resource("Profile", "p", &text), pool.clone()]),
+            &expected,
+        );
+    }
 }
 
 #[test]

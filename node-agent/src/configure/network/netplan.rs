@@ -138,6 +138,9 @@ fn common_keys(text: &mut String, one: &Interface, network: &NetworkConfig) {
         // By its MAC the server knows the machine; the name is ours to give.
         key("dhcp-identifier: mac");
         key("dhcp4-overrides:\n        use-hostname: false");
+        if !one.is_boot {
+            key(&format!("  route-metric: {}", super::FURTHER_METRIC));
+        }
     }
     if one.master.is_some() {
         key("link-local: []");

@@ -197,6 +197,9 @@ fn addresses(text: &mut String, one: &Interface, network: &NetworkConfig) {
     }
     if one.dhcp {
         text.push_str("DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n");
+        if !one.is_boot {
+            let _ = writeln!(text, "RouteMetric={}", super::FURTHER_METRIC);
+        }
     }
     for route in &one.routes {
         text.push_str("\n[Route]\n");

@@ -63,9 +63,9 @@ pub(super) fn resolve(machine: &Machine<'_>) -> Vec<Interface> {
     let mut list = Vec::new();
     for (name, spec) in &network.interfaces {
         match kind(network, machine, name, spec) {
-            None => list.extend(nics_of(machine, name, spec).into_iter().map(|(id, nic)| {
-                let is_boot = boot == Some(name) && nic.link.mac == machine.mac;
-                interface(machine, id, Kind::Nic { mac: nic.link.mac }, spec, is_boot)
+            None => list.extend(nics_of(machine, name, spec).into_iter().map(|(id, mac)| {
+                let is_boot = boot == Some(name) && mac == machine.mac;
+                interface(machine, id, Kind::Nic { mac }, spec, is_boot)
             })),
             Some(kind) => {
                 list.push(interface(
@@ -171,8 +171,10 @@ fn ids_of(network: &NetworkSpec, machine: &Machine<'_>, name: &str) -> Vec<Strin
     }
 }
 
-/// The NICs of an entry, the one that booted first, and what the files call them.
-fn nics_of<'a>(machine: &Machine<'a>, name: &str, spec: &InterfaceSpec) -> Vec<(String, &'a Nic)> {
+/// The MACs of an entry's NICs, the one that booted first, and what the files call
+/// them. One that is named by its MAC and not there yet may have a driver that only
+/// the booted system has.
+fn nics_of(machine: &Machine<'_>, name: &str, spec: &InterfaceSpec) -> Vec<(String, MacAddr)> {
     let Some(matches) = &spec.matches else {
         return Vec::new();
     };
@@ -181,6 +183,13 @@ fn nics_of<'a>(machine: &Machine<'a>, name: &str, spec: &InterfaceSpec) -> Vec<(
         .filter(|nic| fits(matches, nic, Some(machine.mac)))
         .collect();
     found.sort_by_key(|nic| nic.link.mac != machine.mac);
+    let is_there = |mac: &MacAddr| machine.nics.iter().any(|nic| nic.link.mac == *mac);
+    let to_come = matches
+        .mac
+        .filter(|mac| !is_there(mac) && matches.boot != Some(true));
+    if let Some(mac) = to_come {
+        return vec![(name.to_owned(), mac)];
+    }
     let is_one = found.len() == 1;
     let named = found.into_iter().enumerate().map(|(at, nic)| {
         let id = if is_one {
@@ -188,7 +197,7 @@ fn nics_of<'a>(machine: &Machine<'a>, name: &str, spec: &InterfaceSpec) -> Vec<(
         } else {
             format!("{name}-{at}")
         };
-        (id, nic)
+        (id, nic.link.mac)
     });
     named.collect()
 }
