@@ -119,10 +119,11 @@ fn predictable(folder: &Path, slots: &[Slot]) -> Vec<String> {
         let text = fs::read_to_string(folder.join(name)).ok()?;
         Some(text.trim().to_owned())
     };
+    let ports = ports(&text);
     let mut names = Vec::new();
     for index in ["device/acpi_index", "device/index"] {
         if let Some(number) = text(index).filter(|text| text.parse::<u32>().is_ok_and(|n| n > 0)) {
-            names.push(format!("eno{number}"));
+            names.extend(ports.iter().map(|port| format!("eno{number}{port}")));
         }
     }
     if let Some(mac) = text("address") {
@@ -136,23 +137,32 @@ fn predictable(folder: &Path, slots: &[Slot]) -> Vec<String> {
     } else {
         String::new()
     };
-    let port = match text("dev_port").as_deref() {
-        None | Some("0") => String::new(),
-        Some(port) => format!("d{port}"),
-    };
     let base = address.text.rsplit_once('.').map_or("", |(base, _)| base);
     for (name, _) in slots.iter().filter(|(_, at)| at == base) {
-        names.push(format!("ens{name}{function}{port}"));
+        let named = |port: &String| format!("ens{name}{function}{port}");
+        names.extend(ports.iter().map(named));
     }
     let domain = match address.domain {
         0 => String::new(),
         domain => format!("P{domain}"),
     };
-    names.push(format!(
-        "en{domain}p{}s{}{function}{port}",
-        address.bus, address.slot
-    ));
+    let (bus, slot) = (address.bus, address.slot);
+    let named = |port: &String| format!("en{domain}p{bus}s{slot}{function}{port}");
+    names.extend(ports.iter().map(named));
     names
+}
+
+/// How the names of a card's ports end: by the name that the driver has for it
+/// (`np0`, as cards of Mellanox, Broadcom and Intel's ice have it), and as older
+/// releases of udev have it, by its number (`d1`).
+fn ports(text: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let name = text("phys_port_name").filter(|name| !name.is_empty());
+    let number = match text("dev_port").as_deref() {
+        None | Some("0") => String::new(),
+        Some(port) => format!("d{port}"),
+    };
+    let name = name.map(|name| format!("n{name}"));
+    name.into_iter().chain([number]).collect()
 }
 
 struct PciAddress {
@@ -228,6 +238,36 @@ mod tests {
         let nics = describe(&[link("eth0", 1)], sys);
         assert_eq!(nics[0].names, ["eth0", "eno2", "ens5f1", "enp3s0f1"]);
         assert_eq!(nics[0].driver.as_deref(), Some("virtio_net"));
+        let folder = sys.join("class/net/eth0");
+        for (file, content, expected) in [
+            (
+                "dev_port",
+                "1\n",
+                vec!["eth0", "eno2d1", "ens5f1d1", "enp3s0f1d1"],
+            ),
+            // The kernel makes the file for every NIC, and most drivers have no name.
+            (
+                "phys_port_name",
+                "",
+                vec!["eth0", "eno2d1", "ens5f1d1", "enp3s0f1d1"],
+            ),
+            (
+                "phys_port_name",
+                "p1\n",
+                vec![
+                    "eth0",
+                    "eno2np1",
+                    "eno2d1",
+                    "ens5f1np1",
+                    "ens5f1d1",
+                    "enp3s0f1np1",
+                    "enp3s0f1d1",
+                ],
+            ),
+        ] {
+            fs::write(folder.join(file), content).unwrap();
+            assert_eq!(describe(&[link("eth0", 1)], sys)[0].names, expected);
+        }
     }
 
     #[test]
