@@ -15,6 +15,7 @@ use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 
 use crate::images::{self, Variant};
+use crate::initramfs::with_other_packings;
 use crate::support::{TestFarm, artefacts};
 
 /// QEMU's names of them, and their drivers.
@@ -116,14 +117,28 @@ fn log_with(machine: &QemuMachine, word: &str) -> String {
     })
 }
 
+/// An image with the drivers of virtual machines, which are packed by xz, zstd, gzip
+/// or not at all.
+fn with_all_packings(folder: &Path, image: &Path) -> Option<PathBuf> {
+    let modules = needs::folder("MOONFARM_MODULES")?;
+    let release = images::manifest(image).kernel_release;
+    let root = with_other_packings(&modules, &release, folder);
+    built(folder, image, "packings", &root, &[])
+}
+
 /// All of them in one machine that nobody told which is its boot NIC. It goes on
-/// with those that have their carrier 2 s after the first.
+/// with those that have their carrier 2 s after the first. The kernel unpacks what it
+/// can (Debian's: xz), and node-agent the others.
 #[test]
 fn every_card_has_a_driver() {
     if !needs::has_virtual_machines() {
         return;
     }
     let Some((test, image)) = farm() else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let Some(image) = with_all_packings(scratch.path(), &image) else {
+        return;
+    };
     let all = present();
     // The second BOOTIF unsays the first: nobody knows which card booted.
     let machine = power_on(&test, &image, "all-cards", &all, "BOOTIF=");
@@ -131,6 +146,11 @@ fn every_card_has_a_driver() {
     let line = |text: &str| log.lines().find(|line| line.contains(text));
     let modules = line("moonfarm: modules: ").expect("modules are loaded");
     test.say(modules);
+    let unpacked = modules.split("unpacked for the kernel: ").nth(1);
+    let unpacked = unpacked.and_then(|text| text.split(';').next());
+    let mut unpacked: Vec<&str> = unpacked.unwrap_or_default().split(' ').collect();
+    unpacked.sort_unstable();
+    assert_eq!(unpacked, ["e1000e", "virtio_net"], "{modules}");
     test.say(line("carrier on ").expect("a card has its carrier"));
     for at in all {
         let driver = MODELS[at].1;
@@ -171,7 +191,6 @@ fn each_card_alone_gets_a_machine_its_boot_config() {
 /// An image whose initramfs has the driver e100 and, of its firmware, what is in
 /// `firmware`.
 fn with_e100(folder: &Path, image: &Path, firmware: &[(&str, Vec<u8>)]) -> Option<PathBuf> {
-    let agent = needs::folder("MOONFARM_NODE_AGENT")?;
     let modules = needs::folder("MOONFARM_MODULES")?;
     let root = folder.join("root");
     let own = root.join("usr/lib/firmware/e100");
@@ -184,16 +203,24 @@ fn with_e100(folder: &Path, image: &Path, firmware: &[(&str, Vec<u8>)]) -> Optio
     for (name, content) in firmware {
         fs::write(own.join(name), content).expect("written");
     }
-    let file = folder.join("e100.img");
+    built(folder, image, "e100", &root, &["--module", "e100"])
+}
+
+/// The image with an initramfs for virtual machines, built of the modules in `root`.
+fn built(folder: &Path, image: &Path, name: &str, root: &Path, words: &[&str]) -> Option<PathBuf> {
+    let agent = needs::folder("MOONFARM_NODE_AGENT")?;
+    let file = folder.join(format!("{name}.img"));
     let mut command = Command::new(agent);
-    command.args(["initramfs", "--drivers", "virtual", "--module", "e100"]);
+    command
+        .args(["initramfs", "--drivers", "virtual"])
+        .args(words);
     command.args(["--kernel-release", &images::manifest(image).kernel_release]);
-    command.arg("--root").arg(&root).arg("--output").arg(&file);
+    command.arg("--root").arg(root).arg("--output").arg(&file);
     output(command).unwrap_or_else(|error| panic!("{}", error.chain()));
     let variant = Variant {
         base: image,
         folder,
-        name: "e100",
+        name,
     };
     Some(variant.with_initramfs(&fs::read(file).expect("an initramfs")))
 }

@@ -364,12 +364,15 @@ impl<'a> Boot<'a> {
             self.state.arguments.recovery.watchdog_seconds,
             log,
         );
-        let message = format!(
-            "{} loaded: {}; then {}",
+        let mut message = format!(
+            "{} loaded: {}",
             loader.loaded.len(),
-            loader.loaded.join(" "),
-            by_name.join(" ")
+            loader.loaded.join(" ")
         );
+        if !loader.unpacked.is_empty() {
+            message += &format!("; unpacked for the kernel: {}", loader.unpacked.join(" "));
+        }
+        message += &format!("; then {}", by_name.join(" "));
         self.state.loader = Some(loader);
         message
     }

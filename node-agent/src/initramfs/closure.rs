@@ -23,12 +23,12 @@ pub struct KernelModules {
     built_in: BTreeSet<String>,
 }
 
-/// A module with its content, unpacked.
+/// A module's file as the distribution has it, compressed or not.
 #[derive(Debug)]
 pub struct PackedModule {
-    /// Path below `/lib/modules/RELEASE/`, without a suffix of compression.
+    /// Path below `/lib/modules/RELEASE/`.
     pub path: String,
-    /// The ELF file.
+    /// The file.
     pub content: Vec<u8>,
 }
 
@@ -117,8 +117,9 @@ impl KernelModules {
             path: path.clone(),
             source,
         };
-        let content = fs::read(&path).and_then(decompress).map_err(failed)?;
-        let info = elf::modinfo(&content)
+        let content = fs::read(&path).map_err(failed)?;
+        let plain = decompress(content.clone()).map_err(failed)?;
+        let info = elf::modinfo(&plain)
             .ok_or_else(|| failed(io::Error::other("it is not a 64-bit kernel module")))?;
         let mut needs = Vec::new();
         for (key, value) in info {
@@ -136,9 +137,7 @@ impl KernelModules {
                 _ => {}
             }
         }
-        let file = file.to_string_lossy();
-        let plain = file.rsplit_once(".ko").map_or(&*file, |(stem, _)| stem);
-        let path = format!("{plain}.ko");
+        let path = file.to_string_lossy().into_owned();
         let module = Module {
             path: path.clone(),
             needs: needs.clone(),

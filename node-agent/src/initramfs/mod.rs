@@ -17,6 +17,7 @@ use clap::ValueEnum;
 
 use self::closure::{Closure, KernelModules};
 use self::cpio::Archive;
+use self::decompress::Packing;
 use self::drivers::DriverSet;
 use crate::modules::index::{FILE_NAME, STORAGE_FILE_NAME};
 use crate::trust::{self, TrustError};
@@ -235,17 +236,32 @@ pub fn build(options: &Options) -> Result<Initramfs, InitramfsError> {
     add_firmware(&mut archive, &options.root, &closure.firmware, &mut summary)?;
     // A module may be for both.
     let modules: BTreeMap<_, _> = closure.modules.into_iter().chain(storage.modules).collect();
+    let mut packed = None;
     for (_, module) in modules {
+        let archive = match Packing::of(&module.content) {
+            Some(_) => packed.get_or_insert_with(Archive::default),
+            None => &mut archive,
+        };
         archive.file(&format!("{folder}/{}", module.path), 0o644, module.content);
     }
-    let plain = archive.into_bytes();
-    summary.unpacked = plain.len();
-    let bytes = match options.compress {
-        Compression::None => plain,
-        Compression::Zstd => compress(&plain).map_err(InitramfsError::Compress)?,
-    };
+    let archive = archive.into_bytes();
+    let packed = packed.map(Archive::into_bytes).unwrap_or_default();
+    summary.unpacked = archive.len() + packed.len();
+    let bytes = join(archive, packed, options.compress).map_err(InitramfsError::Compress)?;
     summary.size = bytes.len();
     Ok(Initramfs { bytes, summary })
+}
+
+/// The archive, and behind it the one of what is compressed already: the kernel
+/// unpacks both, from places that 4 divides.
+fn join(archive: Vec<u8>, packed: Vec<u8>, how: Compression) -> io::Result<Vec<u8>> {
+    let mut bytes = match how {
+        Compression::None => archive,
+        Compression::Zstd => compress(&archive)?,
+    };
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend(packed);
+    Ok(bytes)
 }
 
 fn read_program(path: &Path, allow_dynamic: bool) -> Result<Vec<u8>, InitramfsError> {

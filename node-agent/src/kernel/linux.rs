@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt as _;
@@ -22,6 +22,7 @@ use nix::time::ClockId;
 
 use super::device_mapper::{HEAD, Message, Request};
 use super::{Kernel, KernelError, Loaded, ModuleFile, Mount, Result, Run, Verity};
+use crate::initramfs::decompress::{Packing, decompress};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -172,12 +173,50 @@ impl Kernel for Linux {
 
 fn load_module(file: &Path, parameters: &str) -> Result<Loaded> {
     let error = |source| KernelError::new(format!("loading the module {}", file.display()), source);
-    let module = File::open(file).map_err(error)?;
     let parameters = CString::new(parameters).map_err(|wrong| error(wrong.into()))?;
-    match nix::kmod::finit_module(module, &parameters, ModuleInitFlags::empty()) {
-        Ok(()) => Ok(Loaded::Now),
+    let packing = packing(file).map_err(error)?;
+    let flags = match packing {
+        None => Some(ModuleInitFlags::empty()),
+        Some(packing) => unpacks(packing).then_some(COMPRESSED_FILE),
+    };
+    if let Some(flags) = flags {
+        let module = File::open(file).map_err(error)?;
+        match nix::kmod::finit_module(module, &parameters, flags) {
+            // It may not know all variants of its own packing.
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) if packing.is_some() => {}
+            answer => return outcome(answer, Loaded::Now).map_err(error),
+        }
+    }
+    let module = fs::read(file).and_then(decompress).map_err(error)?;
+    outcome(
+        nix::kmod::init_module(&module, &parameters),
+        Loaded::Unpacked,
+    )
+    .map_err(error)
+}
+
+/// `MODULE_INIT_COMPRESSED_FILE` of Linux 5.17 and later.
+const COMPRESSED_FILE: ModuleInitFlags = ModuleInitFlags::from_bits_retain(4);
+
+/// How a module's file is packed, by its first octets.
+fn packing(file: &Path) -> io::Result<Option<Packing>> {
+    let mut start = Vec::new();
+    File::open(file)?.take(6).read_to_end(&mut start)?;
+    Ok(Packing::of(&start))
+}
+
+/// Whether the kernel unpacks modules of this packing. It was built for one alone,
+/// or for none.
+fn unpacks(packing: Packing) -> bool {
+    let own = fs::read_to_string("/sys/module/compression").unwrap_or_default();
+    own.trim() == packing.name()
+}
+
+fn outcome(answer: nix::Result<()>, loaded: Loaded) -> io::Result<Loaded> {
+    match answer {
+        Ok(()) => Ok(loaded),
         Err(Errno::EEXIST) => Ok(Loaded::Before),
-        Err(errno) => Err(error(errno.into())),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Run {
 pub struct ModuleFile {
     /// Its name.
     pub name: String,
-    /// Its file, not compressed.
+    /// Its file, compressed or not.
     pub file: PathBuf,
     /// Its options, as the kernel reads them.
     pub parameters: String,
@@ -118,6 +118,8 @@ pub struct Verity {
 pub enum Loaded {
     /// It is in the kernel now.
     Now,
+    /// The same; its file is packed, and the kernel could not unpack it.
+    Unpacked,
     /// It was there already, or is built in.
     Before,
 }
@@ -185,11 +187,12 @@ pub trait Kernel {
     /// When there is no driver, or it does not take the tree.
     fn open_verity(&mut self, verity: &Verity) -> Result<PathBuf>;
 
-    /// Loads a module from an uncompressed file and waits until it has
-    /// initialised itself.
+    /// Loads a module and waits until it has initialised itself. A file that is
+    /// packed is unpacked by the kernel where it can, and else by us.
     ///
     /// # Errors
-    /// What finit_module(2) says, except that it is there already.
+    /// What finit_module(2) says, except that it is there already, and what is wrong
+    /// with a packed file.
     fn load_module(&mut self, file: &Path, parameters: &str) -> Result<Loaded>;
 
     /// Loads modules one after the other while the boot goes on; what comes of each

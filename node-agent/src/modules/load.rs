@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use super::index::{FILE_NAME, ModuleIndex, STORAGE_FILE_NAME};
+use crate::initramfs::decompress::SUFFIXES;
 use crate::kernel::{self, Kernel, Loaded, ModuleFile};
 use crate::log::{Log, chain};
 
@@ -26,6 +27,8 @@ pub struct Loader {
     behind: Option<(Vec<String>, Receiver<kernel::Result<Loaded>>)>,
     /// Names of the modules in the kernel by our doing, in order.
     pub loaded: Vec<String>,
+    /// Those of them that the kernel had to be given unpacked.
+    pub unpacked: Vec<String>,
 }
 
 impl Loader {
@@ -52,6 +55,7 @@ impl Loader {
             parameters: BTreeMap::new(),
             behind: None,
             loaded: Vec::new(),
+            unpacked: Vec::new(),
         }
     }
 
@@ -154,7 +158,7 @@ impl Loader {
             }
             let parameters = self.parameters.get(&name.replace('-', "_"));
             due.push(ModuleFile {
-                file: self.folder.join(&module.path),
+                file: find(&self.folder, &module.path),
                 parameters: parameters.cloned().unwrap_or_default(),
                 name,
             });
@@ -165,10 +169,26 @@ impl Loader {
     fn note(&mut self, name: String, result: kernel::Result<Loaded>, log: &Log) {
         match result {
             Ok(Loaded::Now) => self.loaded.push(name),
+            Ok(Loaded::Unpacked) => {
+                self.unpacked.push(name.clone());
+                self.loaded.push(name);
+            }
             Ok(Loaded::Before) => {}
             Err(error) => log.warn(&chain(&error)),
         }
     }
+}
+
+/// The module's file. Who adds one to an initramfs, or builds the whole of it, may
+/// pack it otherwise than the index has it.
+fn find(folder: &Path, path: &str) -> PathBuf {
+    let named = folder.join(path);
+    let Some((stem, _)) = path.rsplit_once(".ko").filter(|_| !named.exists()) else {
+        return named;
+    };
+    let others = SUFFIXES.map(|suffix| folder.join(format!("{stem}.ko{suffix}")));
+    let found = others.into_iter().find(|file| file.exists());
+    found.unwrap_or(named)
 }
 
 /// The modaliases of all devices, each once, sorted.
@@ -223,6 +243,23 @@ mod tests {
             ["module /modules/bus.ko", "module /modules/nic.ko"]
         );
         assert_eq!(loader.loaded, ["bus", "nic"]);
+    }
+
+    #[test]
+    fn a_file_is_found_whatever_packs_it() {
+        let base = tempfile::tempdir().unwrap();
+        let index = "module a a.ko\nmodule b b.ko.xz\nmodule c c.ko.xz\nmodule d d.ko\n";
+        fs::write(base.path().join(FILE_NAME), index).unwrap();
+        for name in ["a.ko.zst", "b.ko", "c.ko.xz", "c.ko"] {
+            fs::write(base.path().join(name), "").unwrap();
+        }
+        let mut kernel = FakeKernel::new(base.path());
+        let mut loader = Loader::open(base.path());
+        for name in ["a", "b", "c", "d"] {
+            loader.load(name, &mut kernel, &Log::new());
+        }
+        let files = ["a.ko.zst", "b.ko", "c.ko.xz", "d.ko"];
+        assert_eq!(kernel.calls, files.map(|file| format!("module /{file}")));
     }
 
     #[test]
