@@ -7,12 +7,17 @@ use moonfarm_tests::lab::{Firmware, MachineSpec};
 use moonfarm_tests::needs;
 
 use crate::images;
+use crate::pods;
 use crate::seen::{Seen, script};
 use crate::shell::Shell;
 use crate::support::{TO_READY, TestFarm, artefacts, now};
 
 const LOOKS: &[(&str, &str)] = &[
     ("crio", "systemctl is-active crio.service"),
+    (
+        "images",
+        "systemctl is-active moonfarm-images.service; journalctl -o cat -u moonfarm-images.service | grep imported",
+    ),
     ("containers", "findmnt -no FSTYPE /var/lib/containers"),
     (
         "socket",
@@ -23,7 +28,7 @@ const LOOKS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_node_with_cri_o_is_ready() {
+fn a_node_with_cri_o_runs_pods() {
     if !needs::is_long_run() || !needs::has_virtual_machines() {
         return;
     }
@@ -68,12 +73,14 @@ fn a_node_with_cri_o_is_ready() {
     test.say(&runtime.to_string());
     let is_crio = |text: &str| text.starts_with("cri-o://");
     assert!(runtime.as_str().is_some_and(is_crio), "{node:#}");
+    pods::run_on(&test, &name);
     let boots = test.farm.boots().expect("boots");
     let address = latest_boot(&name, since, &boots).and_then(|boot| boot.address);
     let text = shell.wait_and_run(address.expect("an address"), TO_READY, &script(LOOKS));
     test.say(&text);
     let seen = Seen::of(&text);
     seen.is("crio", "active");
+    seen.is("images", "active\nimported localhost/moonfarm/pause:1");
     seen.is("containers", "tmpfs");
     seen.is("socket", "unix:///run/crio/crio.sock");
     seen.is("containerd", "none");

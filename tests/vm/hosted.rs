@@ -20,6 +20,7 @@ use moonfarm_tests::needs;
 use moonfarm_tests::wait::until;
 use serde_json::Value;
 
+use crate::pods;
 use crate::support::{TO_READY, artefacts, condition};
 
 const MAC: MacAddr = MacAddr::new([0x52, 0x54, 0, 0x4d, 0x68, 1]);
@@ -44,25 +45,6 @@ apiVersion: moonfarm.dev/v1alpha1
 kind: NodePool
 metadata: {name: nodes, namespace: cluster1}
 spec: {catchAll: true, image: IMAGE, cluster: c1, subnet: provisioning, profiles: [base], labels: {example.org/pool: nodes}}
-"#;
-
-/// Pods of the one image that a node without a registry has: one that says
-/// something and ends, one that stays.
-const PODS: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: teller, namespace: default}
-spec:
-  hostNetwork: true
-  restartPolicy: Never
-  containers: [{name: it, image: "localhost/moonfarm/pause:1", imagePullPolicy: Never, command: [/catatonit, --version]}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: sleeper, namespace: default}
-spec:
-  hostNetwork: true
-  containers: [{name: it, image: "localhost/moonfarm/pause:1", imagePullPolicy: Never}]
 "#;
 
 /// The value, or a panic that tells the whole chain of causes.
@@ -191,7 +173,7 @@ fn the_kubelet_is_reached_through_the_tunnel(hosted: &Hosted, admin: &Access, ag
     assert_eq!(answer.trim(), "ok");
 
     let file = hosted.pods().folder.join("pods.yaml");
-    fs::write(&file, PODS).unwrap();
+    fs::write(&file, pods::manifest(None)).unwrap();
     well(admin.run(&["apply", "-f", &file.display().to_string()]));
     let says = |words: &str| {
         let told = until(Duration::from_secs(180), || {

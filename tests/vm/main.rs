@@ -23,6 +23,7 @@ mod moves;
 mod networks;
 mod nics;
 mod older;
+mod pods;
 mod profile;
 mod proxy;
 mod rack;

@@ -5,6 +5,7 @@ use moonfarm_tests::lab::farm::ClusterOptions;
 use moonfarm_tests::lab::farm::layout::STRAY_MAC;
 use moonfarm_tests::lab::farm::manifests::{self, Pool};
 
+use crate::pods;
 use crate::support::{TestFarm, artefacts, now};
 
 #[test]
@@ -54,4 +55,5 @@ fn an_undeclared_uefi_machine_becomes_a_node_of_the_catch_all_pool() {
         (memory / 10 * 8..=memory).contains(&facts.memory_bytes),
         "{facts:?}"
     );
+    pods::run_on(&test, &name);
 }

@@ -24,6 +24,12 @@ pinns_path = "/usr/bin/pinns"
 runtime_path = "/usr/bin/runc"
 runtime_type = "oci"
 
+[crio.image]
+# Imported at boot by moonfarm-images.service; no registry is asked for it. It says
+# itself what runs in it.
+pause_image = "localhost/moonfarm/pause:1"
+pause_command = ""
+
 [crio.network]
 # Where network add-ons install their plugins; Debian's are linked there.
 network_dir = "/etc/cni/net.d/"
@@ -59,6 +65,32 @@ RestartSec=10
 WantedBy=multi-user.target
 UNIT
 
+# The images that came with the node image go where CRI-O looks for images.
+cat > "$root/usr/lib/moonfarm/import-images" <<'SCRIPT'
+#!/bin/sh
+# Gives CRI-O every image archive that lies in the node image, so that the kubelet
+# finds them without a registry. An archive has one image: its name is what
+# containerd writes into index.json, or the first that `docker save` has.
+set -eu
+member() { tar -xOf "$1" "./$2" 2>/dev/null || tar -xOf "$1" "$2" 2>/dev/null || true; }
+for archive in /usr/share/moonfarm/images/*.tar; do
+    [ -e "$archive" ] || continue
+    kind=oci-archive
+    name=$(member "$archive" index.json |
+        sed -n 's/.*"io\.containerd\.image\.name": *"\([^"]*\)".*/\1/p' | head -n 1)
+    if [ -z "$name" ]; then
+        kind=docker-archive
+        name=$(member "$archive" manifest.json |
+            sed -n 's/.*"RepoTags": *\[ *"\([^"]*\)".*/\1/p' | head -n 1)
+    fi
+    if [ -z "$name" ]; then
+        echo "$archive: no image with a name is in it" >&2
+        exit 1
+    fi
+    skopeo copy --quiet "$kind:$archive" "containers-storage:$name"
+    echo "imported $name"
+done
+SCRIPT
+sed -i 's/containerd\.service/crio.service/' "$root/usr/lib/systemd/system/moonfarm-images.service"
+
 chroot "$root/" systemctl --quiet enable crio.service
-# What it imports goes into containerd.
-chroot "$root/" systemctl --quiet disable moonfarm-images.service

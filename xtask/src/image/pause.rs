@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::run::run;
 
-/// The name that containerd's configuration asks for.
+/// The name that the configurations of containerd and CRI-O ask for.
 pub const IMAGE: &str = "localhost/moonfarm/pause:1";
 
 /// Writes the archive of an image that holds `program` alone.

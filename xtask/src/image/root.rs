@@ -69,7 +69,7 @@ pub enum Runtime {
     /// Debian's containerd.
     #[default]
     Containerd,
-    /// CRI-O, built from its Go module, with Debian's conmon and runc.
+    /// CRI-O, built from its Go module, with Debian's conmon, runc and skopeo.
     Crio,
 }
 
@@ -86,13 +86,17 @@ pub struct Inputs<'a> {
     pub crio: Option<PathBuf>,
 }
 
+/// What an image with CRI-O has besides: the monitor of its containers, and what
+/// imports the sandbox image into its store.
+const FOR_CRIO: &[&str] = &["conmon", "skopeo"];
+
 impl Inputs<'_> {
     fn packages(&self) -> Vec<&str> {
         let all = self.recipe.packages.iter().map(String::as_str);
         let is_wanted = |package: &&str| {
             self.suite.has(package) && (self.crio.is_none() || *package != "containerd")
         };
-        let runtime = self.crio.is_some().then_some("conmon");
+        let runtime = self.crio.iter().flat_map(|_| FOR_CRIO).copied();
         all.filter(is_wanted).chain(runtime).collect()
     }
 
