@@ -23,6 +23,25 @@ const RIGHT: &str = "kubeadm:nodes-kubeadm-config";
 /// Pause between two looks; kubectl is no small program.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// What one of kubeadm's checks finds, until it was told.
+const IN_THE_WAY: &str = "apiVersion: moonfarm.dev/v1alpha1
+kind: Profile
+metadata:
+  name: in-the-way
+spec:
+  units:
+    - name: in-the-way.service
+      enabled: true
+      content: |
+        [Unit]
+        Before=node-agent-join.service
+        [Service]
+        ExecStartPre=/bin/sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'
+        ExecStart=/bin/sh -c 'until journalctl -u node-agent-join | grep -q ip_forward; do sleep 3; done; echo 1 > /proc/sys/net/ipv4/ip_forward'
+        [Install]
+        WantedBy=multi-user.target
+";
+
 struct Joiner {
     test: TestFarm,
     since: WallClock,
@@ -97,10 +116,12 @@ fn what_keeps_a_machine_from_joining_is_told_and_passes() {
         let pool = Pool {
             name: "joining",
             machines: Some("names: [joiner]"),
+            profiles: &["in-the-way"],
             labels: &["node-role.kubernetes.io/worker: \"\""],
             ..Pool::default()
         };
         vec![
+            ("profile-in-the-way.yaml".into(), IN_THE_WAY.into()),
             manifests::machine_by_macs(NAME, &[MAC]),
             manifests::pool(facts, &pool),
         ]
@@ -131,6 +152,7 @@ fn what_keeps_a_machine_from_joining_is_told_and_passes() {
         .power_on()
         .unwrap_or_else(|error| panic!("{}", error.chain()));
 
+    joiner.is_told("[ERROR FileContent--proc-sys-net-ipv4-ip_forward]", &|| {});
     joiner.is_told("the API server refused the token", &|| {
         joiner.spoil_tokens()
     });
