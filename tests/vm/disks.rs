@@ -1,5 +1,6 @@
 //! The image kept on a local disk, and the overlay there and on zram.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -160,6 +161,21 @@ fn blocks_of_a_kept_image_are_checked_when_they_are_read() {
         up[1],
     ];
     see(&mut test, &mut machine, &lines);
+
+    // The same, but now the profile wants a panic in the restart's place.
+    let panics = VERITY.replace("verity: true", "verity: true, onCorruption: panic");
+    let (name, text) = profile(&panics);
+    fs::write(test.farm.layout().manifests().join(name), text).expect("written");
+    shut_down(&mut machine);
+    damage(&file);
+    switch_on_anew(&mut machine);
+    let lines = [
+        "not downloaded",
+        "Kernel panic - not syncing: dm-verity device corrupted",
+        "did not end in order",
+        "the image on the disk is not used",
+    ];
+    see(&mut test, &mut machine, &lines);
 }
 
 /// In order. The button does nothing until the booted system has its driver.
@@ -178,16 +194,23 @@ fn switch_on_anew(machine: &mut QemuMachine) {
     powered.unwrap_or_else(|error| panic!("{}", error.chain()));
 }
 
-/// Changes a byte in each 64 KiB behind the beginning of the squashfs on a disk.
+/// Changes a byte in each 64 KiB behind the beginning of each squashfs on a disk: what
+/// was deleted lies there, too.
 fn damage(disk: &Path) {
+    const STEP: usize = 64 << 10;
     let mut octets = fs::read(disk).expect("the disk");
-    let begin = octets
-        .chunks(4096)
-        .position(|block| block.starts_with(b"hsqs"))
-        .expect("a squashfs on the disk");
-    let image = octets.iter_mut().skip(begin * 4096).take(96 << 20);
-    for octet in image.skip(64 << 10).step_by(64 << 10) {
-        *octet ^= 0x55;
+    let blocks = octets.chunks(4096).enumerate();
+    let begins = blocks.filter(|(_, block)| block.starts_with(b"hsqs"));
+    let places = begins.flat_map(|(block, _)| {
+        let begin = block * 4096;
+        (begin + STEP..begin + (96 << 20)).step_by(STEP)
+    });
+    let places: BTreeSet<usize> = places.collect();
+    assert!(!places.is_empty(), "there is no squashfs on the disk");
+    for place in places {
+        if let Some(octet) = octets.get_mut(place) {
+            *octet ^= 0x55;
+        }
     }
     fs::write(disk, octets).expect("written");
 }
