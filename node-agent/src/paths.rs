@@ -1,5 +1,8 @@
 //! Where things are in the initramfs and in the new root.
 
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use boot_proto::ids::Digest;
@@ -8,6 +11,19 @@ use boot_proto::ids::Digest;
 #[must_use]
 pub fn in_use(kept: &Path) -> PathBuf {
     kept.with_extension("in-use")
+}
+
+/// A new file that nobody but root ever reads; what was there is gone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_secret(path: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(path);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// The places of a boot, all below one directory: `/`, or that of a test.

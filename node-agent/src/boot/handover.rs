@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::storage::check_init;
 use super::{Boot, StepError};
 use crate::configure::{Change, changes};
+use crate::paths::create_secret;
 use crate::plan::INIT;
 use crate::root_dir::{RootDir, RootView};
 use crate::trust;
@@ -67,15 +68,8 @@ impl Boot<'_> {
         use io::Write as _;
         let paths = &self.world.paths;
         fs::create_dir_all(paths.at("run/moonfarm"))?;
-        let file = paths.boot_config();
-        let _ = fs::remove_file(&file);
         // It may hold secrets, so nobody else ever sees it.
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(file)?;
-        file.write_all(boot_config)?;
+        create_secret(&paths.boot_config())?.write_all(boot_config)?;
         if let Ok(ca) = fs::read(paths.at(trust::CA)) {
             fs::write(paths.run(trust::CA_FOR_JOIN), ca)?;
         }

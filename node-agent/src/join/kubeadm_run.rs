@@ -1,8 +1,8 @@
 //! One run of `kubeadm join`: the files with the token, its output, its end.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::outcome::{Outcome, classify, kubelets_reason};
 use crate::clock::{Clock as _, SystemClock};
 use crate::log::Log;
-use crate::paths::Paths;
+use crate::paths::{Paths, create_secret};
 
 /// Where kubeadm writes the token for the kubelet.
 const BOOTSTRAP_KUBECONFIG: &str = "etc/kubernetes/bootstrap-kubelet.conf";
@@ -120,12 +120,7 @@ struct SecretFile(PathBuf);
 
 impl SecretFile {
     fn write(path: PathBuf, text: &str) -> io::Result<Self> {
-        let _ = fs::remove_file(&path);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = create_secret(&path)?;
         let this = Self(path);
         file.write_all(text.as_bytes())?;
         Ok(this)
@@ -204,7 +199,8 @@ fn read_lines(stream: impl Read + Send + 'static, lines: Sender<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
     const TOKEN: &str = "abcdef.0123456789abcdef";
 
